@@ -33,6 +33,35 @@ def parts_of(layer: Any) -> list[Any]:
     return list(layer._flatten_layers(include_self=False, recursive=False))
 
 
+TRAINABLE = "_trainable"
+"""The attribute in which a layer keeps its own flag.
+
+Reason: `trainable` is a property, and no attribute that could be compared.
+"""
+
+
+def set_trainable(layer: Any, trainable: bool) -> None:
+    """Set the flag of a layer and of its own variables, and not those of the layers inside it.
+
+    Reason: setting `trainable` changes the layers inside, too, of which each has a flag of its own.
+
+    Args:
+        layer: a layer.
+        trainable: its flag.
+    """
+    vars(layer)[TRAINABLE] = trainable
+    for variable in layer._trainable_variables:
+        variable.trainable = trainable
+
+
+def trainable_flags(model: Any) -> list[bool]:
+    """Return which of a model's weights are trained, in their order.
+
+    Reason: a weight of TensorFlow's own has no flag that could be set.
+    """
+    return [bool(getattr(variable, "trainable", False)) for variable in model.weights]
+
+
 def seed_generators_of(layer: Any) -> list[Any]:
     """Return the seed generators that are attributes of a layer.
 

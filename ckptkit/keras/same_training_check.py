@@ -11,6 +11,7 @@ from ckptkit.compat import keras_models
 from ckptkit.errors import ConfigError
 from ckptkit.layout import TRIAL, RunLayout
 from ckptkit.log import logger
+from ckptkit.restore.assign import has_moved
 from ckptkit.run.checkpoint_catalog import Checkpoint
 from ckptkit.run.manifest import Manifest
 from ckptkit.session.finish_record import (
@@ -103,7 +104,8 @@ def check_same_training(checkpoint: Checkpoint, state: Mapping[str, Any], model:
             f"overwritten. {advice}"
         )
     changed = _changed_trainable(checkpoint.manifest, name, model)
-    if changed:
+    # What training itself has changed, as a callback that unfreezes layers, is restored.
+    if changed and not has_moved(checkpoint, keras_models.TRAINABLE):
         raise ConfigError(
             "The trained weights differ from the run's checkpoint: trainable has changed for "
             f"{len(changed)} of {len(model.weights)}, "

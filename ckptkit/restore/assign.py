@@ -17,7 +17,8 @@ from ckptkit.restore.adapted_restore import drop_traced_functions
 from ckptkit.restore.metric_pairs import pair_metrics
 from ckptkit.restore.state_comparison import compare, leaf_key, table
 from ckptkit.run.checkpoint_catalog import Checkpoint
-from ckptkit.run.manifest import DATA, RESULT, WEIGHTS, TensorEntry
+from ckptkit.run.manifest import ATTRIBUTES, DATA, RESULT, WEIGHTS, TensorEntry
+from ckptkit.tracking.attribute_state import moved_attributes
 from ckptkit.tracking.leaves import Leaf, PythonLeaf
 from ckptkit.tracking.reachable_objects import reachable
 from ckptkit.tracking.snapshot import describe_leaves, result_key
@@ -228,6 +229,25 @@ def read_python_state(checkpoint: Checkpoint, key: str) -> Any:
     entries = [entry for entry in checkpoint.manifest.tensors if leaf_key(entry.key) == key]
     values = _by_leaf(entries, tensor_file.read_tensors(checkpoint.prefix, entries))
     return PythonLeaf(key, key, dict, dict).value(values[key]) if entries else None
+
+
+def has_moved(checkpoint: Checkpoint, attribute: str) -> bool:
+    """Whether training has changed an attribute of any object of the program.
+
+    Args:
+        checkpoint: the checkpoint to read.
+        attribute: its name.
+
+    Raises:
+        CorruptCheckpointError: if it cannot be read.
+    """
+    entries = [
+        entry
+        for entry in checkpoint.manifest.tensors
+        if entry.role == ATTRIBUTES and entry.key == leaf_key(entry.key)
+    ]
+    texts = tensor_file.read_tensors(checkpoint.prefix, entries)
+    return any(attribute in moved_attributes(text) for text in texts)
 
 
 def _by_leaf(

@@ -17,7 +17,7 @@ import tensorflow as tf
 
 from ckptkit.errors import CorruptCheckpointError
 from ckptkit.run.manifest import ATTRIBUTES
-from ckptkit.tracking.leaves import Leaf, Tensors, first_line
+from ckptkit.tracking.leaves import Leaf, Tensors, first_line, no_garbage_collection
 from ckptkit.tracking.object_decoding import LEFT, ObjectDecoder
 from ckptkit.tracking.object_encoding import ObjectEncoder
 from ckptkit.tracking.object_kinds import MISSING, VARIABLE, StateKind, tensorflow_variable
@@ -74,7 +74,8 @@ class AttributeState:
             roots: see `ProgramObjects.note`.
         """
         self._roots += [f"{root}{follows}" for root in roots for follows in ".["]
-        self.objects.note(roots)
+        with no_garbage_collection():
+            self.objects.note(roots)
 
     def report(self) -> None:
         """Report each attribute that cannot be saved, once.
@@ -323,3 +324,18 @@ def _read(tensors: Mapping[str, tf.Tensor]) -> tuple[dict[str, Any], list[tf.Ten
         return json.loads(tensors[""].numpy()), arrays
     except (KeyError, AttributeError, ValueError) as error:
         raise CorruptCheckpointError("The saved attributes are incomplete.") from error
+
+
+def moved_attributes(text: tf.Tensor) -> set[str]:
+    """Return the names of the attributes that have moved, of all objects of a checkpoint.
+
+    Args:
+        text: the tensor under the key of the leaf.
+    """
+    document, _ = _read({"": text})
+    return {
+        name
+        for saved in document["objects"].values()
+        if saved["kind"] == "object"
+        for name in saved["contents"]
+    }

@@ -14,7 +14,7 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from ckptkit.compat import keras_attributes, object_attributes, tf_checkpoint
+from ckptkit.compat import keras_attributes, keras_models, object_attributes, tf_checkpoint
 
 MISSING = object()
 """The content of a missing attribute or an empty closure cell."""
@@ -114,6 +114,8 @@ class ObjectKind:
         hidden = keras_attributes.own_attributes(value.__class__)
         if hidden:
             shown = keras_attributes.settings(value.__class__)
+            if isinstance(value, keras.Layer):
+                shown |= {keras_models.TRAINABLE}
             found = {
                 name: item
                 for name, item in own.items()
@@ -128,7 +130,9 @@ class ObjectKind:
 
     def fill(self, value: Any, contents: Contents) -> None:
         for name, item in contents.items():
-            if item is not MISSING:
+            if name == keras_models.TRAINABLE and isinstance(value, keras.Layer):
+                keras_models.set_trainable(value, bool(item))
+            elif item is not MISSING:
                 set_attribute(value, name, item)
             elif name in getattr(value, "__dict__", {}):
                 del value.__dict__[name]

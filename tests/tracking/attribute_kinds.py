@@ -381,7 +381,7 @@ KINDS = {**VALUES, **CONTAINERS, **ARRAYS, **OBJECTS, **NAMED}
 
 def attribute_of(name: str) -> str:
     """Return the attribute that holds one of a kind."""
-    return name.replace(" ", "_")
+    return f"its_{name.replace(' ', '_')}"
 
 
 def fill(holder: Any, names: Any = None) -> None:

@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from ckptkit.compat import keras_fit
+from ckptkit.compat import keras_fit, keras_models
 from ckptkit.data.iterator_state import batches_of, describe
 from ckptkit.errors import ConfigError
 from ckptkit.keras.fit.data_record import data_changes, start_training
@@ -189,6 +189,7 @@ class FitResume:
         fit.session.random.only_keras = position.drawn_again is not None
         with fit.session.reading(self._checkpoint):
             fit.state.run_position = fit.session.restore(self._checkpoint)
+        self._restore_traced()
         if fit.session.resume.constants_changed:
             # The discarded step was traced with the program's own (Normalization).
             fit.model.make_train_function(force=True)
@@ -197,6 +198,25 @@ class FitResume:
             # A final snapshot is taken at the end of its epoch, before Keras resets the metrics.
             fit.model.reset_metrics()
         start_training(fit)
+
+    def _restore_traced(self) -> None:
+        """Make the train function anew if a callback had unfrozen layers and done so.
+
+        The first step was traced with the layers that the code trains.
+        """
+        fit = self._fit
+        traced = [flag == "1" for flag in fit.state.loaded.get("traced", "")]
+        if not traced or traced == fit.state.traced:
+            return
+        fit.state.traced = traced
+        if traced == keras_models.trainable_flags(fit.model):
+            fit.model.make_train_function(force=True)
+        else:
+            fit.session.inexact(
+                "trainable was changed again after the train function was made, and a resume "
+                "cannot trace that function as it was. Call model.make_train_function(force=True) "
+                "after each change"
+            )
 
     def show_callbacks(self, tell: Callable[[Any], None]) -> None:
         """End the replay: restore the other callbacks, which receive Keras' events again.
@@ -243,7 +263,9 @@ def _timed_first_step(fit: FitContext) -> Callable[[Any], Any]:
 
     def first_step(iterator: Any) -> Any:
         with fit.session.stopwatch.during("first_step"):
-            return step(iterator)
+            logs = step(iterator)
+        fit.state.traced = keras_models.trainable_flags(fit.model)
+        return logs
 
     return first_step
 

@@ -30,6 +30,7 @@ class FitState:
         iterator: the iterator from which Keras read the last batch, or None.
         missing_batches: the number of its batches that the run has read before but this resume has
             skipped.
+        traced: which weights were trainable when the train function was traced.
         loaded: this entry in the restored checkpoint.
     """
 
@@ -47,6 +48,7 @@ class FitState:
         self.run_position = RunPosition()
         self.iterator: Any = None
         self.missing_batches = 0
+        self.traced: list[bool] = []
         self.loaded: dict[str, Any] = {"callbacks": {}, "files": {}}
 
     def leaves(self, name: str) -> list[Leaf]:
@@ -75,7 +77,11 @@ class FitState:
         position.logs = plain_logs(position.logs)
         position.evaluation_logs = plain_logs(position.evaluation_logs)
         position.drawing = self.drawing.now()
-        return {**position_to_state(position), **self._others.get()}
+        return {
+            **position_to_state(position),
+            **self._others.get(),
+            "traced": "".join("01"[flag] for flag in self.traced),
+        }
 
     def _set_state(self, state: dict[str, Any]) -> None:
         # The callbacks' state is restored later, when Keras' loops have reached the position.

@@ -11,6 +11,7 @@ from typing import Any
 
 import tensorflow as tf
 
+from ckptkit.compat import keras_models
 from ckptkit.keras.fit.data_record import note_data, start_training
 from ckptkit.keras.fit.fit_context import FitContext
 from ckptkit.keras.fit.fit_resume import FitResume
@@ -37,6 +38,7 @@ class TrainStep:
         self._resume = resume
         self._original: Any = None
         self._checked = False
+        self._noted = resume is not None
         # Keras announces each call with an event; a call without one belongs to another `fit`.
         self._announced_batch: int | None = None
 
@@ -70,7 +72,7 @@ class TrainStep:
         """
         if self._fit.model.train_function not in (self._call, None):
             self.install()
-            self._checked = False
+            self._checked = self._noted = False
 
     def _call(self, iterator: Any) -> Any:
         batch, self._announced_batch = self._announced_batch, None
@@ -124,6 +126,9 @@ class TrainStep:
         self._fit.session.phases.enter(SessionPhase.TRAINING)
         if why is not None:
             self._fit.session.inexact(why)
+        if not self._noted:
+            self._noted = True
+            self._fit.state.traced = keras_models.trainable_flags(self._fit.model)
         return logs
 
     def _count(self, batch: int, logs: Any) -> None:
