@@ -11,6 +11,7 @@ from ckptkit.restore.renumbered_names import renumbered
 from ckptkit.run.manifest import (
     ADAPTED,
     ATTRIBUTES,
+    CAPTURED,
     DATA,
     RESULT,
     StateEntry,
@@ -18,7 +19,7 @@ from ckptkit.run.manifest import (
 )
 
 _MOST_ROWS = 30
-_MAY_BE_MISSING = (DATA, ATTRIBUTES)
+_MAY_BE_MISSING = (DATA, ATTRIBUTES, CAPTURED)
 
 
 @dataclass(frozen=True)

@@ -41,6 +41,9 @@ ADAPTED = "adapted"
 ATTRIBUTES = "attributes"
 """The role of attributes of Python objects that training changes. Older checkpoints have none."""
 
+CAPTURED = "captured"
+"""The role of variables that the train step and the loss use, and that belong to no model."""
+
 Number = float | str
 """A number in JSON; values that JSON cannot hold are `"nan"`, `"inf"` and `"-inf"`."""
 

@@ -144,6 +144,11 @@ def tracked_children(value: Any) -> list[tuple[str, Any]]:
     ]
 
 
+def is_of_a_library(module: str) -> bool:
+    """Whether a module belongs to a library that holds no state of the user's."""
+    return str(module).partition(".")[0] in _FOREIGN
+
+
 class _ByType(dict[type, bool]):
     """Caches the result of a predicate for each type."""
 

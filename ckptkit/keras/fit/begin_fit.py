@@ -119,6 +119,7 @@ def _start_new_run(fit: FitContext) -> None:
 
 def _restore_finished_run(fit: FitContext, checkpoint: Checkpoint) -> None:
     _build(fit)
+    fit.find_captured(None)
     with fit.session.reading(checkpoint):
         fit.state.run_position = fit.session.restore(checkpoint)
     note_skipped_passes(fit.call, FitPosition.from_state(fit.state.loaded.get("place", {})))

@@ -7,6 +7,7 @@ from typing import Any
 
 from ckptkit.compat import keras_fit
 from ckptkit.keras.callback_list import OtherCallbacks
+from ckptkit.keras.fit.captured_variables import CapturedVariables
 from ckptkit.keras.fit.fit_cleanup import FitCleanup
 from ckptkit.keras.fit.fit_stage import FitStages
 from ckptkit.keras.fit.fit_state import FitState
@@ -39,3 +40,15 @@ class FitContext:
     state: FitState
     stages: FitStages
     cleanup: FitCleanup
+
+    def find_captured(self, step: Any) -> None:
+        """Looks for variables that the train step and the loss use, and that belong to no model.
+
+        Args:
+            step: the train function, which may be traced by now; None if there is none yet.
+        """
+        if self.state.captured is None:
+            self.state.captured = CapturedVariables(
+                self.model, lambda: self.session.tracked.now().leaves
+            )
+        self.state.captured.find(step)

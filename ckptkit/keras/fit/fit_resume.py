@@ -52,12 +52,13 @@ def start_resume(fit: FitContext, checkpoint: Checkpoint) -> FitResume:
     if position.random is not None:
         fit.state.drawing.set_beginning(position.random, random=position.drawn_again is not None)
     fit.state.position = position
+    fit.find_captured(None)
     resume = FitResume(
         fit,
         checkpoint,
         TrainReplay(position, _timed_first_step(fit), fit.call.epoch_iterator),
         EvaluationReplay(position),
-        _values_of(fit.model),
+        _values_of(fit),
     )
     fit.cleanup.add_on_failure(resume.undo)
     fit.session.stopwatch.switch_to("drawing_again")
@@ -91,6 +92,7 @@ class FitResume:
         self._training = training
         self._evaluations = evaluations
         self._untouched = untouched
+        self._step = fit.model.train_function
 
     def undo(self) -> None:
         """Restore the model's previous values, because the resume has failed."""
@@ -187,6 +189,7 @@ class FitResume:
         # Data that was read again has already used its random numbers of Python and NumPy. With the
         # states of the checkpoint it would use them twice.
         fit.session.random.only_keras = position.drawn_again is not None
+        fit.find_captured(self._step)
         with fit.session.reading(self._checkpoint):
             fit.state.run_position = fit.session.restore(self._checkpoint)
         self._restore_traced()
@@ -227,7 +230,8 @@ class FitResume:
         Args:
             tell: passes the current event to a callback.
         """
-        restored, position = _values_of(self._fit.model), self._fit.state.position
+        restored, position = _values_of(self._fit), self._fit.state.position
+        drawing = self._fit.state.drawing.now()
         lost = self._fit.others.show(
             self._fit.session.tracked.attributes,
             self._fit.state.loaded,
@@ -236,6 +240,7 @@ class FitResume:
             position.test_calls,
         )
         _assign(restored)
+        self._fit.state.drawing.set_now(drawing, drawn_again=position.drawn_again is not None)
         self._untouched = []
         self._fit.stages.move(FitStage.TRAINING)
         for reason in lost:
@@ -270,8 +275,11 @@ def _timed_first_step(fit: FitContext) -> Callable[[Any], Any]:
     return first_step
 
 
-def _values_of(model: Any) -> ModelValues:
-    return [(leaf, leaf.capture()) for leaf in track({"model": model}).leaves]
+def _values_of(fit: FitContext) -> ModelValues:
+    """Return the values of the model, and of the variables that its train step captures."""
+    captured = fit.state.captured.leaves("fit") if fit.state.captured is not None else []
+    leaves = (*track({"model": fit.model}).leaves, *captured)
+    return [(leaf, leaf.capture()) for leaf in leaves]
 
 
 def _assign(values: ModelValues) -> None:

@@ -8,6 +8,7 @@ from ckptkit.compat import keras_fit
 from ckptkit.data.drawing_state import DrawingState
 from ckptkit.data.iterator_state import IteratorLeaf
 from ckptkit.keras.callback_list import OtherCallbacks
+from ckptkit.keras.fit.captured_variables import CapturedVariables
 from ckptkit.keras.fit.fit_position import FitPosition, position_to_state
 from ckptkit.keras.fit.plain_logs import plain_logs
 from ckptkit.position import RunPosition
@@ -32,6 +33,7 @@ class FitState:
             skipped.
         traced: which weights were trainable when the train function was traced.
         loaded: this entry in the restored checkpoint.
+        captured: the variables that the train step and the loss use, or None before the search.
     """
 
     def __init__(
@@ -50,6 +52,7 @@ class FitState:
         self.missing_batches = 0
         self.traced: list[bool] = []
         self.loaded: dict[str, Any] = {"callbacks": {}, "files": {}}
+        self.captured: CapturedVariables | None = None
 
     def leaves(self, name: str) -> list[Leaf]:
         """Return the leaves to save now: the position, the other callbacks' state and the iterator.
@@ -58,6 +61,8 @@ class FitState:
             name: the name of this entry, which is the first part of the leaves' keys.
         """
         leaves: list[Leaf] = [PythonLeaf(f"{name}/state/0", name, self._get_state, self._set_state)]
+        if self.captured is not None:
+            leaves += self.captured.leaves(name)
         # An exhausted iterator is useless, and its state would contain counters of the iterator
         # that was made after it.
         used_up = self.position.evaluating and not keras_fit.keeps_iterator(

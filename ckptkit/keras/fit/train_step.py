@@ -124,6 +124,7 @@ class TrainStep:
         self._checked = True
         logs, why = run_checked_step(self._original, iterator, eager=self._fit.model.run_eagerly)
         self._fit.session.phases.enter(SessionPhase.TRAINING)
+        self._fit.find_captured(self._original)
         if why is not None:
             self._fit.session.inexact(why)
         if not self._noted:

@@ -1,0 +1,128 @@
+"""Variables that the train step and the loss use, and that belong to no model.
+
+A loss that closes over `beta`, which a callback moves, is an example. Nothing of Keras lists such a
+variable. It is found in the names that the program's functions use, and in the traced step.
+"""
+
+from __future__ import annotations
+
+import inspect
+import types
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import keras
+import tensorflow as tf
+
+from ckptkit.compat import tf_captures
+from ckptkit.run.manifest import CAPTURED
+from ckptkit.tracking.leaves import Leaf, VariableLeaf, path_of
+from ckptkit.tracking.reachable_objects import is_of_a_library, walk
+
+_METHODS = ("train_step", "compute_loss", "call")
+_HOLD_VARIABLES = (
+    tf.Variable,
+    tf.Module,
+    tf.random.Generator,
+    keras.Variable,
+    keras.random.SeedGenerator,
+)
+
+
+@dataclass(frozen=True)
+class CapturedLeaf(VariableLeaf):
+    """A variable that the train step or the loss uses; one of another shape is left alone."""
+
+    def assign(self, tensors: Mapping[str, tf.Tensor]) -> None:
+        # The program may use another variable in this place now, and nothing else names it.
+        if self.variable.shape.is_compatible_with(tensors[""].shape):
+            super().assign(tensors)
+
+
+class CapturedVariables:
+    """The variables that a model's train step uses, without those that are in the state already.
+
+    Args:
+        model: the model that is trained.
+        known: returns the leaves of the state.
+    """
+
+    def __init__(self, model: Any, known: Callable[[], Iterable[Leaf]]) -> None:
+        self._model = model
+        self._known = known
+        self._found: list[tuple[str, tf.Variable]] = []
+
+    def find(self, step: Any) -> None:
+        """Looks for the variables again, as after the first step.
+
+        Args:
+            step: the train function, which may be traced by now; None if there is none yet.
+        """
+        known = {
+            id(leaf.variable)
+            for leaf in self._known()
+            if isinstance(leaf, VariableLeaf) and not isinstance(leaf, CapturedLeaf)
+        }
+        found: dict[int, tuple[str, tf.Variable]] = {}
+        for path, variable in (*_named_in_code(self._model), *_traced(step)):
+            if id(variable) not in known:
+                found.setdefault(id(variable), (path, variable))
+        # Those that were found before keep their numbers.
+        before = {id(variable) for _, variable in self._found}
+        self._found = [each for each in self._found if id(each[1]) not in known]
+        self._found += [each for each in found.values() if id(each[1]) not in before]
+
+    def leaves(self, name: str) -> list[Leaf]:
+        """Return the leaves.
+
+        Args:
+            name: the name of the entry of the state, the first part of the keys.
+        """
+        return [
+            CapturedLeaf(f"{name}/{CAPTURED}/{number}", path, variable)
+            for number, (path, variable) in enumerate(self._found)
+        ]
+
+
+def _traced(step: Any) -> Iterator[tuple[str, tf.Variable]]:
+    for function in tf_captures.traced_functions(step):
+        for capture in tf_captures.captures_of(function):
+            yield path_of(capture.variable), capture.variable
+
+
+def _named_in_code(model: Any) -> Iterator[tuple[str, tf.Variable]]:
+    """Yield the variables that the loss and the methods of the model's class use by name."""
+    roots = [
+        *tf.nest.flatten(getattr(model, "loss", None)),
+        *(getattr(type(model), name, None) for name in _METHODS),
+    ]
+    seen: set[int] = set()
+    for root in roots:
+        for name, value in _names_used(root, seen):
+            for path, variable in walk(value):
+                raw = variable.value if isinstance(variable, keras.Variable) else variable
+                if isinstance(raw, tf.Variable):
+                    yield (f"{name}.{path}" if path else name), raw
+
+
+def _names_used(function: Any, seen: set[int]) -> Iterator[tuple[str, Any]]:
+    """Yield what holds variables among the names that a function of the program uses."""
+    function = getattr(function, "python_function", function)  # of a tf.function
+    function = getattr(function, "__func__", function)
+    if (
+        not isinstance(function, types.FunctionType)
+        or id(function) in seen
+        or is_of_a_library(function.__module__)
+    ):
+        return
+    seen.add(id(function))
+    try:
+        names = inspect.getclosurevars(function)
+    except (TypeError, ValueError):  # a name that has no value yet
+        return
+    for name, value in {**names.globals, **names.nonlocals}.items():
+        if isinstance(value, _HOLD_VARIABLES):
+            yield name, value
+        else:
+            yield from _names_used(value, seen)
