@@ -111,6 +111,7 @@ def new_evaluation_iterator(call: FitCall) -> Any:
         return None
     return type(call.epoch_iterator)(
         x=call.evaluation_data,
+        distribute_strategy=call.epoch_iterator._distribute_strategy,
         steps_per_epoch=call.evaluation_steps,
         steps_per_execution=call.epoch_iterator.steps_per_execution,
         shuffle=False,

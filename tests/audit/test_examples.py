@@ -82,6 +82,24 @@ def test_an_example_as_it_is(name, tmp_path, seed):
     assert not list(tmp_path.iterdir())
 
 
+def audit_of_a_program(name, directory, kills):
+    """The verdict on a training program of `examples/`, as a new user would ask for it."""
+    program = str(ROOT / "examples" / name)
+    done = audited(directory, "--kills", kills, "--", sys.executable, program)
+    print(done.stderr)
+    return json.loads(done.stdout)["verdict"]
+
+
+def test_a_short_training_program(tmp_path):
+    assert audit_of_a_program("actor_critic.py", tmp_path, "1") == "exact"
+
+
+@pytest.mark.long
+@pytest.mark.parametrize("name", sorted(each.name for each in (ROOT / "examples").glob("*.py")))
+def test_a_training_program_of_the_guides(name, tmp_path):
+    assert audit_of_a_program(name, tmp_path, "3") == "exact"
+
+
 @pytest.mark.long
 @pytest.mark.parametrize("kind", ["seeded", "unseeded"])
 def test_a_draw_of_tensorflow_in_a_model(kind, tmp_path):

@@ -38,6 +38,8 @@ class Program:
         data = rows.map(noisy).batch(8).prefetch(2)
         self.first = data.cache() if cached else data
         self.second = self.first.cache() if only_second_cached else self.first
+        # Evaluations draw from the same shuffle.
+        self.validation = rows.batch(8)
         self.epochs = epochs
         self.model = keras.Sequential(
             [keras.Input((4,)), keras.layers.Dense(3), keras.layers.Dense(1)]
@@ -62,7 +64,13 @@ class Program:
                     )
                 )
             try:
-                self.model.fit(data, epochs=self.epochs, verbose=0, callbacks=callbacks)
+                self.model.fit(
+                    data,
+                    epochs=self.epochs,
+                    validation_data=self.validation,
+                    verbose=0,
+                    callbacks=callbacks,
+                )
             except trainings.StopError:
                 return None
         return trainings.bits(self.model, self.model.optimizer)
