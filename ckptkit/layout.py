@@ -13,7 +13,7 @@ MANIFEST = "manifest.json"
 STATE_FILE = "checkpoint"
 MAX_ATTEMPT = 10**9 - 1
 TRIAL = "{trial}"
-"""Stands in the directory of a `CheckpointCallback` for a name that each training gets."""
+"""The placeholder in the directory of a `CheckpointCallback` for the name of each training."""
 
 PREFIX = "ckpt"
 
@@ -194,7 +194,7 @@ def expanded(path: str | os.PathLike[str]) -> Path:
 
 
 def literal_braces(directory: str | os.PathLike[str]) -> str | None:
-    """Returns the first name in braces in a path, as `{fold}` if the `f` of an f-string is missing.
+    """Return the first name in braces in a path, such as `{fold}` from an f-string without `f`.
 
     `{trial}` is none of them.
     """

@@ -350,6 +350,14 @@ PROSE = {
     "comes to": r"\bcomes to\b",
     "what is there": r"\bwhat is there\b",
     "as far as it is known": r"\bas far as it is known\b",
+    "cannot be right": r"\bcannot be right\b",
+    "all the same": r"\ball the same\b",
+    "in vain": r"\bin vain\b",
+    "tells of": r"\btells? of\b",
+    "without a word": r"\bwithout a word\b",
+    "for want of": r"\bfor want of\b",
+    "the present one": r"\b[Tt]he present (?:attempt|call|epoch|event|life|one|state|step)\b",
+    "what it has returned": r"\bwhat `\w+` has returned\b",
     "where for if": (
         r"(?:(?:Error|None|null|True|False|Unavailable|\d|empty|only|also|even):? |[.,;] )"
         r"where (?:it|that|this|there|a|the|no|one|nothing)\b"
@@ -358,7 +366,8 @@ PROSE = {
     ),
 }
 """Phrases that readers stumbled over, and the plain form of each is known: "continues", "logs",
-"deletes", "if". A rule is about prose: docstrings, comments, messages, pages.
+"deletes", "if", "is invalid", "nevertheless", "the current step", "the result of". A rule is about
+prose: docstrings, comments, messages, pages.
 """
 
 
@@ -513,6 +522,8 @@ def test_a_limit_holds(name):
         ("print('The number, where there is\\\n one')", "where for if"),
         ("x = 'Where no run is, nothing happens.'", "where for if"),
         ("# None where the disk is full", "where for if"),
+        ("'''The number of the present epoch.'''", "the present one"),
+        ("x = 'An argument cannot be right.'", "cannot be right"),
     ],
 )
 def test_a_banned_phrase_is_found(text, phrase, tmp_path):

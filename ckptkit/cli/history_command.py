@@ -23,7 +23,7 @@ _LONGEST = 120
 """The longest text in a cell, in characters; `--json` has the whole text."""
 
 _MOST_STEPS = 10
-"""How many steps of saves that were not written are listed, the newest ones."""
+"""The number of unwritten saves whose steps are listed; older ones are left out."""
 
 _LEAST_SECS = 0.001
 
@@ -183,7 +183,7 @@ class History:
         self._show_dropped()
 
     def _show_dropped(self) -> None:
-        """Print which saves were not written; each has a line in the journal with its reason."""
+        """Print which saves were not written; the journal has the reason for each."""
         dropped = [
             event.step
             for attempt in self.ledger.this_life
@@ -193,8 +193,8 @@ class History:
             steps = ", ".join(f"{step:,}" for step in dropped[-_MOST_STEPS:])
             more = "..., " if len(dropped) > _MOST_STEPS else ""
             print_line(
-                f"{count(len(dropped), 'save')} not written, because a newer one took the place "
-                f"or training ended: of step {more}{steps}"
+                f"{count(len(dropped), 'save')} not written, because a newer one replaced it or "
+                f"training ended: of step {more}{steps}"
             )
 
 

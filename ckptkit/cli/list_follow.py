@@ -28,14 +28,14 @@ from ckptkit.run.stored_run import StoredRun
 
 _LOOK_SECS = 1.0
 _SHARE = 10
-"""The shortest pause as a multiple of the time that the last look took.
+"""The shortest pause between listings, as a multiple of the duration of the last one.
 
 So a large tree on slow storage is not read all the time.
 """
 
 
 def follow(directory: str, *, as_json: bool) -> None:
-    """Look again and again, until Ctrl-C or until the reader of the output is gone.
+    """Print the listing again and again, until Ctrl-C or until the reader of the output is gone.
 
     Args:
         directory: a run, or any directory.
@@ -53,7 +53,7 @@ def follow(directory: str, *, as_json: bool) -> None:
 
 
 class ListWatch:
-    """Repeated looks at a run or a tree, which skip the runs that have not changed.
+    """Lists a run or a tree again and again, but reads only runs that have changed.
 
     Args:
         directory: the run or tree.
@@ -148,9 +148,9 @@ def _redraw(watch: ListWatch) -> None:
 
 
 def _screens(watch: ListWatch) -> Iterator[tuple[list[str], float]]:
-    """Yield the lines of each look and the seconds it took.
+    """Yield the lines of each listing, and the seconds that it took.
 
-    The lines fit on the terminal; the newest rows are kept.
+    The lines are cut to fit on the terminal; the newest rows are kept.
     """
     while True:
         now = time.time()
@@ -165,10 +165,10 @@ def _screens(watch: ListWatch) -> Iterator[tuple[list[str], float]]:
 
 
 def _wait(took: float) -> None:
-    """Wait for the next look.
+    """Wait until the next listing is due.
 
     Args:
-        took: the seconds that the last look took.
+        took: the duration of the last listing, in seconds.
 
     Raises:
         BrokenPipeError: If the reader of standard output has gone.

@@ -80,7 +80,7 @@ def precise_duration(secs: float) -> str:
 
 
 def ago(moment: float, now: float) -> str:
-    """Return how long ago a moment is; one in the future counts as now, since clocks differ."""
+    """Return how long ago a moment is; a future moment counts as now, because clocks differ."""
     return f"{duration(now - moment)} ago" if math.isfinite(moment) else "at no known time"
 
 

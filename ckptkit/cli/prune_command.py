@@ -72,7 +72,7 @@ def command(
                 "nothing was changed"
             )
         return
-    # Checked before the question, so that the answer is not given in vain.
+    # Checked before the question, because the command would fail after the answer.
     check_not_owned(found.layout)
     judged = _review(found, policy)
     if not as_json:

@@ -36,7 +36,7 @@ def command(run: str, which: int | str, dry_run: bool, yes: bool, as_json: bool)
     found = open_named_run(run)
     target = find_good_checkpoint(found, which)
     if not dry_run:
-        # Checked before the question, so that the answer is not given in vain.
+        # Checked before the question, because the command would fail after the answer.
         check_not_owned(found.layout)
     with progress("verifying", target.head.size_bytes) as advance:
         verify(target, progress=advance)

@@ -163,7 +163,7 @@ class _RequestExchange:
     def _ask_process(self, claim: Claim) -> RequestAnswer:
         self._request = replace(self._request, attempt=claim.number)
         ask(self._files, self._layout, self._request)
-        owner = claim.owner or "a process that its claim does not name"
+        owner = claim.owner or "an unknown process"
         what = "save" if self._request.action == "save" else "save and stop"
         click.echo(f"asked {plain(owner)} to {what}; waiting for a safe point", err=True)
         return self._await_process(claim)

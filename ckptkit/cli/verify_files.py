@@ -175,7 +175,7 @@ def _saved_model(path: Path, *, quick: bool) -> VerifyResult:
             read = verify_files(path, record.files, quick=quick, progress=advance)
     except CorruptCheckpointError as error:
         return VerifyResult(name=path.name, path=str(path), step=record.source.step, error=error)
-    how = "every byte agrees" if read.in_full else "sizes agree, and the small files"
+    how = "every byte agrees" if read.in_full else "sizes and all small files agree"
     return VerifyResult(
         name=path.name,
         path=str(path),

@@ -130,7 +130,7 @@ class FitCall:
         epoch_iterator: the object that makes an iterator for each epoch, or None.
         validates: whether epochs, or some of them, end with an evaluation.
         data: the dataset or object with the batches of training, or None.
-        evaluation_data: the same of evaluations.
+        evaluation_data: the same for evaluations.
         evaluation_steps: the batches of an evaluation, as given to `fit`, or None.
     """
 
@@ -242,7 +242,7 @@ def callbacks_of_coming_fit(callback: Any) -> list[Any]:
 
 
 def arrays_in_memory(call: FitCall) -> list[Any] | None:
-    """Return the arrays that were given to `fit`, or None if it was given something else.
+    """Return the arrays that were passed to `fit`, or None for other data.
 
     Reason: the adapter keeps the arrays to itself.
 
@@ -253,7 +253,7 @@ def arrays_in_memory(call: FitCall) -> list[Any] | None:
     arrays = [each for each in tf.nest.flatten(given) if each is not None]
     if not arrays or not all(isinstance(each, np.ndarray | tf.Tensor) for each in arrays):
         return None
-    # Texts have no bytes of their own in NumPy.
+    # NumPy arrays of Python strings contain only references.
     return None if any(np.asarray(each).dtype.hasobject for each in arrays) else arrays
 
 

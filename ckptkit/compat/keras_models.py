@@ -19,10 +19,9 @@ def layers_of(layer: Any) -> list[Any]:
 
 
 def parts_of(layer: Any) -> list[Any]:
-    """Return the layers that a layer holds itself, and the operations of a functional model.
+    """Return the direct sublayers of a layer, and the operations of a functional model.
 
-    Reason: `layers` of a model leaves operations out, and a layer of the user's own has no such
-    list.
+    Reason: `layers` of a model omits operations, and a custom layer has no such list.
     """
     from keras.src.models import Functional
 

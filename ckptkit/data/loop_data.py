@@ -104,7 +104,7 @@ class LoopData:
         self._inexact = inexact
         # For each finished epoch: `DataPass.earlier` of each of its passes.
         self._epochs: list[list[int]] = []
-        self._passes: list[DataPass] = []  # of the present epoch
+        self._passes: list[DataPass] = []  # of the current epoch
         self._calls = 0  # of `batches` in this epoch, in this process
         # By the number of the call: what its first pass began with.
         self._beginnings: dict[str, dict[str, Any]] = {}

@@ -69,7 +69,7 @@ class OtherCallbacks:
             raise stop_iteration_error("an event of fit", error) from error
 
     def begin(self, attributes: AttributeState) -> None:
-        """Notes that training begins. Attributes that change from here on are state to save.
+        """Note that training begins: attributes that change from now on are state to save.
 
         Args:
             attributes: the attributes of Python objects that training changes.
@@ -89,8 +89,8 @@ class OtherCallbacks:
         """Restore the state of the callbacks.
 
         Args:
-            attributes: has the attributes that the checkpoint holds.
-            state: what `get` has returned.
+            attributes: has the attributes in the checkpoint.
+            state: the result of `get`.
 
         Returns:
             A sentence for each saved state that matches no callback.
@@ -113,8 +113,8 @@ class OtherCallbacks:
         They receive the current event, then their saved state, and then all later events.
 
         Args:
-            attributes: has the attributes that the checkpoint holds.
-            state: what `get` has returned.
+            attributes: has the attributes in the checkpoint.
+            state: the result of `get`.
             event: passes the current event to one callback.
             train_calls: calls of the train function before it.
             test_calls: calls of the test function before it.

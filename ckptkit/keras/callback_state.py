@@ -68,11 +68,10 @@ class CallbackStates:
         """Restore the state of callbacks.
 
         Args:
-            attributes: has the attributes that the checkpoint holds.
+            attributes: has the attributes in the checkpoint.
             states: the states from callbacks with such methods, by callback. An older version has
                 also stored plain attributes of other callbacks here.
-            configured: the configurations of these callbacks; empty if an older version has
-                saved them.
+            configured: the configurations of these callbacks; empty if an older version saved them.
 
         Returns:
             A sentence for each saved state that matches no callback.
@@ -138,7 +137,9 @@ def _lost_state(name: str, then: Mapping[str, Any], others: Iterable[Mapping[str
 
     had = f" ({spelled(then)})" if spelled(then) else ""
     has = " or ".join(spelled(other) for other in others)
-    why = f"its only counterpart has {has} now" if has else "it is not among the callbacks now"
+    why = (
+        f"the callback of this class now has {has}" if has else "it is not among the callbacks now"
+    )
     return f"the saved state of the callback {_class(name)}{had} is not restored, because {why}"
 
 

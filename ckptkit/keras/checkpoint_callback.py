@@ -166,7 +166,7 @@ class CheckpointCallback(keras.callbacks.Callback):
     def _directory(
         self, given: str | os.PathLike[str], callbacks: list[Any], call: keras_fit.FitCall
     ) -> Path:
-        """Return the directory of the run that the coming `fit` belongs to."""
+        """Return the run directory of the `fit` that is about to begin."""
         return trial_directory(Path(given), callbacks, self.model, call)
 
     def _directory_text(self) -> str:

@@ -1,4 +1,4 @@
-"""The directory of one training, from a template such as `runs/{trial}`.
+"""Finds the directory of one training from a template such as `runs/{trial}`.
 
 Tuners and `GridSearchCV` copy one callback for all of their trainings, so the callback itself finds
 a name for each. A later process has to find the same name.
@@ -26,7 +26,7 @@ from ckptkit.tracking.layer_settings import configured_layers
 def trial_directory(
     template: Path, callbacks: Sequence[Any], model: Any, call: keras_fit.FitCall
 ) -> Path:
-    """Return the directory of the training that a `fit` begins.
+    """Return the run directory for a `fit` that begins.
 
     The name is the id of Keras Tuner's trial, if a callback of the `fit` belongs to one. Otherwise
     it is a digest of what is trained: the model's settings, optimizer, loss, batch size, and data.

@@ -1,4 +1,4 @@
-"""Facts of a checkpoint besides its tensors, and their differences. Pure; imports no TensorFlow."""
+"""Facts about a checkpoint other than its tensors, and their differences. No TensorFlow."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Recognition of formats by content, not by file name. Imports no TensorFlow."""
+"""Recognises the formats of models and weights by content, not by name. No TensorFlow."""
 
 from __future__ import annotations
 

@@ -26,7 +26,7 @@ def check_not_in_function(method: str) -> None:
 
 
 def check_no_template(directory: object) -> None:
-    """Check that a directory has no place for the name of a training, which a loop gives itself.
+    """Check that a directory has no placeholder for the name of a training.
 
     Raises:
         ConfigError: If it has.

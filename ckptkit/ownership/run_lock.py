@@ -265,7 +265,7 @@ class RunLock:
         logger.warning(
             "the run is owned by %s, which has not released it: waiting %g s for a sign of life, "
             "and taking over the run if none comes",
-            owner or "a process that its claim does not name",
+            owner or "an unknown process",
             LEASE_SECS,
         )
         looks = 0

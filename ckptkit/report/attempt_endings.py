@@ -1,4 +1,4 @@
-"""How an attempt ended: one word, and a sentence for people. Pure."""
+"""Decides how an attempt ended: in one word, and in a sentence for people. Pure."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ _FATAL = frozenset({"SIGTERM", "SIGINT", "SIGHUP", "SIGUSR1", "SIGXCPU"})
 
 @dataclass(frozen=True, kw_only=True)
 class AttemptEnding:
-    """How an attempt ended.
+    """The end of an attempt, in one word and in a sentence.
 
     Args:
         outcome, cause, end, wanted: see `Attempt`.

@@ -1,4 +1,4 @@
-"""Writing a report: whole or not at all, and never over a file that is not a report."""
+"""Writes a report atomically, and never replaces a file that is not a report."""
 
 from __future__ import annotations
 
@@ -49,9 +49,9 @@ def check_report_path(path: Path) -> None:
 
 
 def write_report(path: Path, data: bytes) -> None:
-    """Write a report durably to a temporary file, which then takes the name.
+    """Write a report durably to a temporary file, and then rename that to the report's name.
 
-    If the path is a link, the file that it points to is replaced, not the link.
+    If the path is a link, the target of the link is replaced.
 
     Raises:
         ConfigError: As for `check_report_path`, which is called once more.
@@ -60,7 +60,7 @@ def write_report(path: Path, data: bytes) -> None:
     check_report_path(path)
     target = path.resolve()
     # In the same directory, because a rename is atomic only within one file system. The name is
-    # cut, since names have at most 255 bytes.
+    # shortened, because names have at most 255 bytes.
     temporary = target.with_name(f".{target.name[:200]}.{os.getpid()}.tmp")
     try:
         with open(

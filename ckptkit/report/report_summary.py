@@ -56,7 +56,7 @@ def totals_of(
     table: Sequence[CheckpointRow],
     on_disk: Sequence[Stored],
 ) -> Totals:
-    """Return the totals of the present life of a run."""
+    """Return the totals of a run since its last fresh start."""
     lives = ledger.this_life
     good = [row.name for row in table if row.status == "good"]
     return Totals(
@@ -125,8 +125,8 @@ def remarks(
         found.append(
             Remark(
                 kind="dropped",
-                words=f"Saves that were not written, most often because a newer one took their "
-                f"place: {dropped}. The timeline marks them.",
+                words=f"Saves that were not written, most often because a newer one replaced "
+                f"them: {dropped}. The timeline marks them.",
             )
         )
     if short := sum(isinstance(event, SpaceShort) for event in view.events):

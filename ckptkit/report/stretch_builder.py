@@ -1,4 +1,4 @@
-"""Which steps an attempt did, which of them were lost, and which were done again. Pure."""
+"""Finds the steps of each attempt, and which of them were lost or repeated. Pure."""
 
 from __future__ import annotations
 

@@ -44,7 +44,7 @@ def check_compatible(checkpoint: Checkpoint, tracked: Tracked, state: Mapping[st
         manifest.tensors,
         tracked.states,
         describe_leaves(tracked),
-        # Metrics that are not built yet look as if they were gone.
+        # Metrics that are not built yet look like removed metrics.
         [
             name
             for name, value in state.items()

@@ -20,10 +20,10 @@ It is also a prefix for one of their names if an optimizer's argument has the sa
 """
 
 ABSENT = object()
-"""The value of a user's hyperparameter, or of a layer, that only the other side has."""
+"""The value that means: only the other side has this hyperparameter or layer setting."""
 
 _MANY_LAYERS = 4
-"""So many layers with the same change are one line of a message."""
+"""The number of layers with the same change from which a message shows only one line."""
 
 _LONGEST_VALUE = 200
 
@@ -171,7 +171,7 @@ def _pairs(
 def _grouped(
     changes: Sequence[HyperparameterDifference], layers: frozenset[str]
 ) -> list[tuple[HyperparameterDifference, int]]:
-    """Return changes with their numbers; the same change of many layers is one with `*.` before it.
+    """Group equal changes of many layers into one with the prefix `*.`, and count them.
 
     Args:
         changes: the changes.
@@ -193,7 +193,7 @@ def _grouped(
 
 
 def _shortened(text: str) -> str:
-    """Return a value for a message; a vocabulary may have a million words."""
+    """Return a value as short text for a message, because a vocabulary may have a million words."""
     return text if len(text) <= _LONGEST_VALUE else f"{text[:_LONGEST_VALUE]}..."
 
 

@@ -1,4 +1,4 @@
-"""The settings of a model's layers in a run and in the code; pure."""
+"""Compares the settings of a model's layers in a run and in the code; pure."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from ckptkit.restore.hyperparameter_comparison import ABSENT
 from ckptkit.run.architecture_file import LayerSettings
 
 ALL_LAYERS = "*."
-"""Before the name of a setting, it stands for that setting of every layer."""
+"""The prefix of a setting that means "this setting of every layer"."""
 
 
 @dataclass(frozen=True)

@@ -1,4 +1,4 @@
-"""Metrics of a model that the code adds or drops: paired by name, since they cost no run; pure."""
+"""Pairs metrics by name if the code adds or removes metrics of a model; pure."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ METRICS = "metrics"
 
 @dataclass(frozen=True)
 class MetricPairs:
-    """Which saved value each variable of a model's metrics takes, if the metrics have changed.
+    """The saved value for each variable of a model's metrics, if the metrics have changed.
 
     Args:
         taken_from: the saved key by the key in the program; None for a variable that is new.
@@ -30,7 +30,7 @@ class MetricPairs:
     models: frozenset[str] = frozenset()
 
     def covers(self, entry: TensorEntry) -> bool:
-        """Whether a tensor is one of a metric that is paired here, and not compared by its key."""
+        """Return whether a tensor belongs to a metric that is paired here."""
         return entry.role == METRICS and _owner(entry) in self.models
 
     def __str__(self) -> str:
@@ -48,7 +48,7 @@ def pair_metrics(
 ) -> MetricPairs:
     """Pair the variables of metrics by name and form, in each model whose metrics have changed.
 
-    A metric that stands in the state by itself is not a model's: the state names it, and it counts.
+    A metric that is an entry of the state is compared normally, because it belongs to no model.
 
     Args:
         saved: tensors of the checkpoint.
@@ -62,7 +62,7 @@ def pair_metrics(
     changed = set()
     for model in models if only is None else models.intersection(only):
         then, now = _by_name(saved, model), _by_name(live, model)
-        # A metric at the same place under another name is another one.
+        # A metric at the same place with a different name is a different metric.
         if list(then) != list(now):
             changed.add(model)
             taken_from |= {

@@ -1,4 +1,4 @@
-"""Automatic names of Keras in a form that is the same in every process; pure."""
+"""Renumbers Keras' automatic names so that they are equal in every process; pure."""
 
 from __future__ import annotations
 

@@ -52,7 +52,7 @@ def compare(
     Args:
         saved_states, saved: the entries and tensors of the checkpoint.
         live_states, live: the entries and tensors of the program.
-        changing_metrics: names of models whose metrics may come and go.
+        changing_metrics: names of models whose metrics may change.
 
     Returns:
         The differences; empty if the checkpoint can be restored.

@@ -24,7 +24,7 @@ MOST_BYTES = 64 * 1024 * 1024
 
 @dataclass(frozen=True, kw_only=True)
 class LayerSettings:
-    """The settings of one layer, as the code gave them.
+    """The settings of one layer in the code.
 
     Args:
         path: the names of the layers that hold it, and its own, separated by `/`; automatic names

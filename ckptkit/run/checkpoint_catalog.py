@@ -343,7 +343,7 @@ def _signature(directory: Path) -> Signature | None:
 
 
 def state_file_content(names: Sequence[CheckpointName]) -> bytes:
-    """Return the content of that list for checkpoints (oldest first), with relative paths."""
+    """Return the content of TensorFlow's `checkpoint` file for checkpoints, oldest first."""
     if not names:
         return b""
     lines = [f'model_checkpoint_path: "{names[-1]}/{names[-1].prefix}"']

@@ -49,7 +49,7 @@ def recover(files: FileSystem, layout: RunLayout, journal: Journal, lock: RunLoc
     # checkpoints.
     shut_out_the_silent(files, layout, lock)
     for claim in lock.silent:
-        owner = str(claim.owner or "a process that its claim does not name")
+        owner = str(claim.owner or "an unknown process")
         journal.record(events.TakenOver(owner=owner))
         logger.warning(
             "took over the run from %s, which gave no sign of life. Its later saves do not count",

@@ -82,7 +82,7 @@ def _save_the_rest(session: SessionParts, error: BaseException | None) -> str:
             _save(session, "another run was told to stop")
         return "preempted"
     if isinstance(error, KeyboardInterrupt):
-        # The program has to stop at once: that is no failure, and nothing is saved.
+        # The program has to stop at once: it has not failed, and nothing is saved.
         session.saves.saver.abandon()
         return outcome
     if is_orderly_exit(error):

@@ -37,7 +37,7 @@ def changed_layers(options: RunOptions, checkpoint: Checkpoint | None) -> LayerV
     found = []
     for name, model in models.items():
         now = begin_with_layers(model)
-        # The comparison of the state reports another form, with a table of all differences.
+        # The comparison of the state reports a mismatch, with a table of all differences.
         comparable = checkpoint is not None and not _has_another_form(checkpoint, name, model)
         then = _stored_layers(options.layout, checkpoint, name) if comparable else ()
         prefix = f"{name}/" if len(models) > 1 else ""
@@ -52,7 +52,7 @@ def changed_layers(options: RunOptions, checkpoint: Checkpoint | None) -> LayerV
 
 
 def remember_layer_settings(state: Mapping[str, Any]) -> None:
-    """Remember the present settings of all layers, for a next attempt in this process."""
+    """Remember the current settings of all layers, for a later attempt in this process."""
     for model in _models_in(state).values():
         remember_layers(model)
 

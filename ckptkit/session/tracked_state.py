@@ -45,7 +45,7 @@ class TrackedState:
         data: the positions in the datasets of `manager.data`.
         random: the random states of the process.
         attributes: the attributes of Python objects that training changes.
-        state: the user's state, and these two.
+        state: the user's state, together with `data` and `random`.
         tracker: finds the tensors of the state.
         adapted: restores the learned state of preprocessing layers.
     """

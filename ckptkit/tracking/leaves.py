@@ -128,7 +128,7 @@ class PythonLeaf:
         key: see `Leaf`.
         path: see `Leaf`.
         get: returns the state.
-        set: takes a state that `get` returned.
+        set: sets a state that `get` returned.
         source: the object that has the state, if it is the program's.
     """
 
@@ -167,7 +167,7 @@ class PythonLeaf:
 
 
 def first_line(error: Exception) -> str:
-    """Return the first line of an error of TensorFlow's, whose messages have stack traces."""
+    """Return the first line of a TensorFlow error, because the message contains stack traces."""
     text = error.message if isinstance(error, tf.errors.OpError) else str(error)
     return (text or type(error).__name__).strip().splitlines()[0].rstrip(".")
 

@@ -1,4 +1,4 @@
-"""Checks that the state is on one device, in one process: what `tf.distribute` spreads is refused.
+"""Checks that the state is on one device, and refuses state that `tf.distribute` has spread.
 
 It reads no variable. To read one that several workers share is a collective operation: it waits for
 the other workers, or joins one of their operations and destroys its result.
@@ -58,7 +58,7 @@ def check_leaves(leaves: Iterable[Leaf]) -> None:
 
 
 def _variable_of(value: Any) -> tf.Variable | None:
-    """Return the `tf.Variable` that a value is or has, or None."""
+    """Return the `tf.Variable` of a value (itself, or inside a Keras variable), or None."""
     if isinstance(value, keras.Variable):
         return None if tf_checkpoint.uninitialized(value) else value.value
     return value if isinstance(value, tf.Variable) else None

@@ -135,7 +135,7 @@ def _children(value: Any) -> list[tuple[str, Any]]:
 
 
 def tracked_children(value: Any) -> list[tuple[str, Any]]:
-    """Return the children that TensorFlow tracks under a trackable object."""
+    """Return the children of a trackable object that TensorFlow tracks."""
     skipped = object_attributes.not_followed(value)
     return [
         (name, item)

@@ -107,7 +107,7 @@ class Tracker:
         """
         if self._objects is None or not self._objects.unchanged():
             self._tracked = track(self.users)
-            # Not in `track`: a model of several devices may be given weights, which is no run.
+            # Not in `track`: weights may be loaded into a model on several devices without a run.
             check_leaves(self._tracked.leaves)
             self._objects = ReachableObjects(self.users.values())
             self.iterators_losing_order = iterators_losing_order(self._tracked.leaves)

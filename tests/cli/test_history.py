@@ -117,7 +117,7 @@ def test_saves_that_were_not_written_are_listed_with_their_steps(dummy_run, ckpt
         dummy_run.record(SaveDropped(step=step, reason="a newer one took its place"))
     lines = ckptkit("history", "run").stdout.splitlines()
     assert lines[-1] == (
-        "13 saves not written, because a newer one took the place or training ended: "
+        "13 saves not written, because a newer one replaced it or training ended: "
         "of step ..., 14, 15, 16, 17, 18, 19, 20, 21, 22, 23"
     )
 

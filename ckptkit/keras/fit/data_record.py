@@ -1,4 +1,4 @@
-"""Records the data of a `fit` at the first step, and compares it with that of a resume."""
+"""Records a description of the data of a `fit`, and compares it at a resume."""
 
 from __future__ import annotations
 

@@ -89,7 +89,7 @@ class FitCleanup:
             self.fail(error)
 
     def abandon(self, *, close_files: bool = True) -> None:
-        """Close the run of a `fit` that an exception ended without any further event.
+        """Close the run, because an exception has ended `fit` and Keras calls no further event.
 
         Args:
             close_files: whether to close the event files of the other callbacks; by default yes.

@@ -47,7 +47,7 @@ class FitDriver:
         return self._fit.cleanup.is_open
 
     def abandon(self) -> None:
-        """Close the run of a `fit` that an exception ended without any further event."""
+        """Close the run, because an exception has ended `fit` and Keras calls no further event."""
         self._fit.cleanup.abandon()
 
     def epoch_began(self, epoch: int) -> None:
@@ -92,7 +92,7 @@ class FitDriver:
             if fit.stages.now is FitStage.REPLAYING:
                 self._resume.check_data_reaches(epoch)
                 return
-        # Before the final state is taken: a longer training resumes at the next epoch's beginning.
+        # Before the final snapshot: a longer training resumes at the beginning of the next epoch.
         position = fit.state.position
         position.epochs.append(position.now)
         position.now = EpochPass()

@@ -142,7 +142,7 @@ class FitResume:
         return True
 
     def evaluation_began(self) -> None:
-        """Notes that Keras has begun an evaluation."""
+        """Note that Keras has begun an evaluation."""
         # Read from the frame of Keras' loop, which is on the stack only here.
         made = keras_fit.evaluation_iterator()
         self._evaluations.evaluation_began(

@@ -23,4 +23,4 @@ EVENTS: dict[str, type[Event]] = {
     for cls in vars(subject).values()
     if isinstance(cls, type) and issubclass(cls, Event) and cls is not Event
 }
-"""Every kind of event by its name, in the order of docs/format.md."""
+"""All kinds of events by name, in the order of docs/format.md."""
