@@ -1,4 +1,4 @@
-"""What `ckptkit audit` prints: its progress on standard error, and its result."""
+"""Prints the progress of `ckptkit audit` on standard error, and its result."""
 
 from __future__ import annotations
 
@@ -30,14 +30,15 @@ _WORDS = {
 }
 _CAUSES = {
     "inexact": (
-        "Whatever is missing from the state starts afresh after an interruption. Look for: "
+        "Values that are not in the state start from the beginning after an interruption. Look "
+        "for: "
         "tf.random.* without a generator (use tf.random.Generator or keras.random with a "
         "SeedGenerator, and put it into the state); Python objects that training changes and "
         "the state does not contain; files that the script reads back; data from generators. "
         "docs/exactness.md has the list."
     ),
     "not_reproducible": (
-        "The script itself gives other values each time. Look for: random numbers without a "
+        "The script itself gives different values each time. Look for: random numbers without a "
         "seed (call keras.utils.set_random_seed(n) first); operations that add in a varying "
         "order (call tf.config.experimental.enable_op_determinism()); data in a varying order "
         "(deterministic=False, the order of a directory or a set); the clock. "
@@ -86,7 +87,7 @@ class AuditOutput(Say):
     ) -> None:
         self._name, self._total = training, sum(length.steps for length in lengths)
         moments = f", interrupted at {_moments(planned)}" if planned else ""
-        # Steps that --at names need no seed to be repeated.
+        # Steps from --at can be repeated without a seed.
         seed = f" (--seed {self._plan.seed})" if planned and not self._plan.at else ""
         self._line(
             f"{training}: {f'{self._total:,} steps' if self._total else 'begins'}{moments}{seed}"
@@ -153,7 +154,7 @@ def print_audit(audit: Audit, plan: AuditPlan, kept: Path | None) -> None:
             print_line(
                 f"  {count(len(own), 'piece')} of Python state "
                 f"{'does' if len(own) == 1 else 'do'} not count, because each training starts "
-                "with another value, such as a random state without a seed: "
+                f"with a different value, such as a random state without a seed: "
                 f"{plain(', '.join(sorted(own)[:3]))}"
             )
     for each in audit.trainings[INTERRUPTED].interruptions:

@@ -1,4 +1,4 @@
-"""The arguments that commands share: RUN, and which of its checkpoints is meant. Pure."""
+"""Parses the argument that chooses a checkpoint of a run. Pure."""
 
 from __future__ import annotations
 

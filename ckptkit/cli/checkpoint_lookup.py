@@ -1,4 +1,4 @@
-"""Opening the run that a command names, and finding one of its checkpoints."""
+"""Opens the run that a command names, and finds one of its checkpoints."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The options --yes and --dry-run, and the question before checkpoints are removed or moved."""
+"""The options --yes and --dry-run, and the confirmation before checkpoints are removed or moved."""
 
 from __future__ import annotations
 

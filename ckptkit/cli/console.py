@@ -1,4 +1,4 @@
-"""Printing to standard output: JSON for programs, lines and tables for people.
+"""Prints to standard output: JSON for programs, lines and tables for people.
 
 Colours appear only on a terminal, and never if NO_COLOR is set.
 """

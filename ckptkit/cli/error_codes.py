@@ -1,4 +1,4 @@
-"""Which exit code an error of a command leads to, and the error's text."""
+"""Maps an error of a command to its exit code and its text."""
 
 from __future__ import annotations
 
@@ -29,7 +29,8 @@ def exit_code(error: CheckpointError) -> ExitCode:
     if isinstance(error, CorruptCheckpointError):
         return ExitCode.CORRUPT
     if isinstance(error, ConfigError):
-        # 78 is for the launcher, whose configuration is a file. Here the mistake was typed.
+        # Not 78, which is for the launcher's configuration file: here the error is in the typed
+        # arguments.
         return ExitCode.USAGE
     return ExitCode.ERROR
 

@@ -1,4 +1,4 @@
-"""Owning a run while a command changes it."""
+"""Holds the lock of a run while a command changes it."""
 
 from __future__ import annotations
 
@@ -52,9 +52,9 @@ class OwnedRun:
             self._lock.settle()
 
     def close(self) -> None:
-        """Write what the journal still holds back.
+        """Write the waiting lines of the journal.
 
-        A journal without space costs its lines only: what they record has been done.
+        If the journal has no space, only its lines are lost; the changes themselves are done.
         """
         try:
             self.journal.flush()

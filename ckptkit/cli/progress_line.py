@@ -1,4 +1,4 @@
-"""Progress on a terminal for work that takes longer than a second."""
+"""Shows progress on a terminal if work takes longer than a second."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What became of a request to save or stop, judged from the attempt's journal. Pure."""
+"""Finds the answer to a request to save or stop in the attempt's journal. Pure."""
 
 from __future__ import annotations
 
@@ -18,13 +18,13 @@ from ckptkit.run.events import (
 
 @dataclass(frozen=True)
 class RequestAnswer:
-    """What became of a request.
+    """The answer to a request to save or stop.
 
     Args:
         done: whether the state is saved.
         words: the same in words.
         step: the step of the state.
-        received: whether the process had read the request, so that its end answers the request.
+        received: whether the process had read the request.
     """
 
     done: bool
@@ -34,7 +34,7 @@ class RequestAnswer:
 
 
 def answer_to_save(events: Sequence[Event], request_id: str) -> RequestAnswer | None:
-    """Return what became of a request to save; None while that is still open.
+    """Return the answer to a request to save; None while it is still open.
 
     Args:
         events: the attempt's journal, from the line that reports the request.
@@ -53,7 +53,7 @@ def answer_to_save(events: Sequence[Event], request_id: str) -> RequestAnswer | 
 
 
 def answer_by_end(events: Sequence[Event], newest: int | None = None) -> RequestAnswer | None:
-    """Return what an attempt's end means for a request; None while the attempt runs.
+    """Return the answer to a request that an attempt's end implies; None while the attempt runs.
 
     The state is saved if the newest checkpoint is of the step at which the attempt ended. It may
     not be: the machine had no time left, Ctrl-C was pressed twice, or the program called

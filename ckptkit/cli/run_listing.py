@@ -1,4 +1,4 @@
-"""The listing of one run: its state, its checkpoints, and what was moved away."""
+"""The listing of one run: its state, its checkpoints, and moved checkpoints."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The state of a run, from its journal: one word, and a sentence for people."""
+"""Determines the state of a run from its journal: one word, and a sentence for people."""
 
 from __future__ import annotations
 
@@ -28,9 +28,9 @@ E = TypeVar("E", bound=Event)
 STATE_EVENTS = frozenset(
     {AttemptStarted, AttemptEnded, Failed, Finished, RolledBack, SetAside, TrainingStarted}
 )
-"""The few kinds of events from which the state follows.
+"""The kinds of events that determine the state.
 
-Besides these only the newest save of an attempt and the newest event of all matter.
+In addition, only the newest save of an attempt and the newest event matter.
 """
 
 _LONGEST_MESSAGE = 200

@@ -18,9 +18,9 @@ from ckptkit.run.checkpoint_catalog import Checkpoint
 from ckptkit.run.manifest import Manifest, TensorEntry
 
 VALUE_SUFFIX = "/.ATTRIBUTES/VARIABLE_VALUE"
-"""What TensorFlow appends to the key of a value.
+"""The suffix that TensorFlow appends to the key of a value.
 
-It is written out here because the writer's constant needs TensorFlow.
+It is repeated here because the writer's constant needs TensorFlow.
 """
 
 

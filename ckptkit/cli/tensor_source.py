@@ -1,4 +1,4 @@
-"""The tensors, facts and values of the checkpoint, model or weights that an argument names."""
+"""Opens the checkpoint, model or weights that an argument names, to read tensors and facts."""
 
 from __future__ import annotations
 

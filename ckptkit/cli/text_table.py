@@ -1,7 +1,7 @@
-"""Tables as lines of text.
+"""Formats tables as lines of text.
 
-A row that fits on a line is padded here; only wider tables are folded by rich. rich needs a third
-of a second for a thousand rows, which is more than all the rest of a command.
+Rows that fit on a line are padded here; only wider tables are folded by rich. rich needs a third of
+a second for a thousand rows, which is more than all the rest of a command.
 """
 
 from __future__ import annotations

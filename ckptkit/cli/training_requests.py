@@ -96,7 +96,7 @@ def send_request(run: str, action: Literal["save", "stop"], timeout_secs: float 
 
 
 class _RequestExchange:
-    """One request, from the process or launcher that is asked to the answer.
+    """Sends one request to the training or its launcher, and waits for the answer.
 
     Args:
         files: writes the request.
@@ -119,10 +119,10 @@ class _RequestExchange:
         self._deadline = deadline
 
     def await_answer(self) -> RequestAnswer:
-        """Ask each process that trains the run, then the launcher, until one has answered.
+        """Ask each process that trains the run, and then the launcher, until one has answered.
 
-        The launcher is asked because the training may end for another reason first, or may not
-        have opened the run yet. Then the launcher has to start no further training.
+        The training may end for another reason first, or may not have opened the run yet. Then the
+        launcher must not start another training.
         """
         launcher = self._launcher
         tried = ANY_ATTEMPT
@@ -146,8 +146,8 @@ class _RequestExchange:
             received = launcher.has_heard
             if launcher_ended:
                 return self._answer_of_launcher(tried, last, received)
-            # The kernel knows whether a launcher on this machine lives. One on another machine
-            # only has its journal, so silence is all that shows its loss.
+            # The kernel knows whether a launcher on this machine runs. On another machine, only
+            # silence in its journal shows that it is lost.
             if (
                 not received
                 and not launcher.is_here
@@ -176,7 +176,7 @@ class _RequestExchange:
             click.echo("no process trains; asked the launcher to end", err=True)
 
     def _answer_of_launcher(self, tried: int, last: RequestAnswer, received: bool) -> RequestAnswer:
-        # The launcher may have passed the request on to a process that ended since then.
+        # The launcher may have passed the request to a process that has ended meanwhile.
         last = answer_by_end(read_attempt(self._layout, tried), _newest_step(self._layout)) or last
         words = "the launcher has ended, and starts no training"
         return RequestAnswer(

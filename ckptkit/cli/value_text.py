@@ -1,4 +1,4 @@
-"""Values and shapes of tensors, as text for people and as JSON for programs. Pure."""
+"""Formats values and shapes of tensors, as text for people and as JSON for programs. Pure."""
 
 from __future__ import annotations
 

@@ -86,7 +86,7 @@ def show_results(results: Sequence[VerifyResult], what: str) -> None:
 
 
 def damaged_tensors_error(tensors: Mapping[str, str], total: int) -> CorruptCheckpointError:
-    """Return the error of a checkpoint of which some tensors are damaged."""
+    """Return the error for a checkpoint with damaged tensors."""
     named = "; ".join(
         f"{name} ({reason})" for name, reason in list(tensors.items())[:_TENSORS_NAMED]
     )

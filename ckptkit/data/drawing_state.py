@@ -29,8 +29,8 @@ training.
 _BEFORE_FILLING: WeakKeyDictionary[Any, dict[int, np.ndarray[Any, Any]]] = WeakKeyDictionary()
 """For each stage with `cache()`, the values of variables with which this process fills it.
 
-The cache belongs to the dataset, so a second `fit` reads the cache of the first one. If the first
-one is finished and skipped, the second one fills the cache, and needs these values.
+The cache belongs to the dataset, so normally the first `fit` fills it and a second one reads it. If
+the first `fit` is finished and skipped, the second one has to fill the cache with these values.
 """
 
 

@@ -1,4 +1,4 @@
-"""Which process is writing an unfinished version, and cleaning up after dead processes.
+"""Records which process writes an unfinished version, and cleans up after dead processes.
 
 Several machines may publish into one directory, and process numbers repeat: in each container the
 first process is number 1. So each owner has a unique name that contains its machine. It locks a

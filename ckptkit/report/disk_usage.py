@@ -1,4 +1,4 @@
-"""The disk usage of a run, and what was moved away in it. Reads only; follows no links.
+"""Measures the disk usage of a run, and lists moved files; only reads, and follows no links.
 
 Files that training deletes during the walk count as gone.
 """

@@ -18,12 +18,12 @@ KINDS: Mapping[str, str] = {
     "initialisation": "from the start of the program until it opened the run",
     "training_preparation": "from opening the run to its first step, except the parts below",
     "program_startup": "tracing and compiling",
-    "data_loading": "waiting for data, as far as that was measured",
+    "data_loading": "waiting for data, if that was measured",
     "checkpoint_save": "training stood still for saves",
     "checkpoint_restore": "reading and assigning checkpoints",
     "wasted_progress": "steps that were lost and done again",
     "infrastructure_recovery": "from an interruption to the next start",
-    "idle": "from a wanted end to the next start",
+    "idle": "from a planned end to the next start",
     "other": "everything else, such as exports after the end",
 }
 """The kinds of lost time, by their name in `--json`, with their meaning in words.
@@ -94,7 +94,7 @@ def goodput_of(ledger: Ledger) -> Goodput | None:
 
 
 def _end(attempt: Attempt, start: int, following: int | None, now: int) -> int:
-    """Return the end of the time that counts for an attempt, in microseconds."""
+    """Return when the counted time of an attempt ends, in microseconds."""
     end = max(start, now if attempt.goes_on else micros(attempt.last_moment))
     if following is not None and start < following < end:
         return following

@@ -27,7 +27,7 @@ _EXPORT = re.compile(r"^export (?=(?:function|const) (\w+))", re.MULTILINE)
 
 
 def render_page(document: Document) -> bytes:
-    """Return the report of a document as a whole HTML file in UTF-8."""
+    """Return the report of a document as a complete HTML file in UTF-8."""
     style, code = _read("page.css"), script()
     policy = (
         f"default-src 'none'; script-src {_digest(code)}; style-src {_digest(style)}; "

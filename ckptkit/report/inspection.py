@@ -1,4 +1,4 @@
-"""Verification of all checkpoints of a run for a report. Reads only, takes no lock."""
+"""Verifies all checkpoints of a run for a report; only reads, and takes no lock."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What launchers recorded about attempts: the start of each, and how it ended. Pure."""
+"""Matches launchers' records with attempts: when each was started, and how it ended. Pure."""
 
 from __future__ import annotations
 

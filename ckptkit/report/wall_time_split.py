@@ -1,4 +1,4 @@
-"""The wall time of one attempt, split by what it was spent on. Pure.
+"""Splits the wall time of one attempt by how it was spent. Pure.
 
 All times are whole microseconds, so that the parts sum exactly to the whole. What the process
 recorded itself (`spent`, in `progressed` and `attempt_ended`) counts first. For the time after its
@@ -52,7 +52,7 @@ KINDS = (
 
 @dataclass(frozen=True)
 class TimeSplit:
-    """The wall time of an attempt, split by what it was spent on.
+    """The wall time of an attempt, split by how it was spent.
 
     Args:
         micros: microseconds by kind.

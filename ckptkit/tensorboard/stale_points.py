@@ -161,7 +161,7 @@ class _Ancestry:
 
 
 def _ancestry(life: Sequence[events.Event], restored: RestorePoint | None) -> _Ancestry:
-    """Return the attempts that led to a checkpoint, followed back from restore to restore."""
+    """Return the attempts that led to a checkpoint, found by following its restores backwards."""
     ancestry, seen = _Ancestry(), set[CheckpointName]()
     if restored is None:
         return ancestry

@@ -83,7 +83,7 @@ def _is_supported(strategy: Any, no_strategy: Any) -> bool:
 
 
 def _no_strategy() -> Any:
-    """Return the object that stands for "no strategy"; TensorFlow has one for the process."""
+    """Return TensorFlow's object for "no strategy", of which a process has only one."""
     # Scopes of strategies belong to a graph, and a new graph is in none. Entering the scope of the
     # strategy in question instead would fail inside the scope of another one.
     with tf.Graph().as_default():

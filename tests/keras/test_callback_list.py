@@ -52,7 +52,7 @@ def test_one_that_watches_something_else_now(trainings, run):
     assert fresh.best_epoch == 1, "it has seen the second epoch only"
     (reason,) = reasons(run)
     assert "EarlyStopping (monitor='loss', mode='auto')" in reason
-    assert "its class now has monitor='val_loss', mode='auto'" in reason
+    assert "now has monitor='val_loss', mode='auto'" in reason
 
 
 def test_what_may_change_of_one(trainings, run, tmp_path):

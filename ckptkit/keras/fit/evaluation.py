@@ -1,4 +1,4 @@
-"""Wraps the evaluation of an epoch, so that a stop inside it saves the state before it."""
+"""Wraps the evaluation of an epoch: a stop during it saves the state from before it."""
 
 from __future__ import annotations
 

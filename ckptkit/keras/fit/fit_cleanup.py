@@ -132,8 +132,8 @@ class FitExitWatch:
     Args:
         callback_list: the `CallbackList` of the `fit`. It is not kept alive.
         on_error: called with an exception that is leaving `fit`.
-        on_exit: a method that is called when the `fit` is gone without a report, on its thread or
-            on a new thread. The object of the method is not kept alive.
+        on_exit: a method that is called if `fit` ended without another event, on the same or a new
+            thread. The method's object is not kept alive.
     """
 
     def __init__(
