@@ -1,5 +1,5 @@
-"""The examples in `scripts/` pass an audit, and a model that draws unseeded numbers of TensorFlow
-does not.
+"""The examples in `scripts/` and `examples/` pass an audit. A model that draws unseeded numbers of
+TensorFlow does not.
 """
 
 from __future__ import annotations
@@ -82,22 +82,21 @@ def test_an_example_as_it_is(name, tmp_path, seed):
     assert not list(tmp_path.iterdir())
 
 
-def audit_of_a_program(name, directory, kills):
-    """The verdict on a training program of `examples/`, as a new user would ask for it."""
-    program = str(ROOT / "examples" / name)
-    done = audited(directory, "--kills", kills, "--", sys.executable, program)
-    print(done.stderr)
-    return json.loads(done.stdout)["verdict"]
-
-
-def test_a_short_training_program(tmp_path):
-    assert audit_of_a_program("actor_critic.py", tmp_path, "1") == "exact"
+def test_a_short_training_program(audit):
+    program = (ROOT / "examples" / "actor_critic.py").read_text()
+    done = audit("--at", "21", "--signal", "SIGKILL", "--json", program=program, args=[])
+    assert done.code == 0, done.stdout + done.stderr
+    assert done.said["verdict"] == "exact"
 
 
 @pytest.mark.long
 @pytest.mark.parametrize("name", sorted(each.name for each in (ROOT / "examples").glob("*.py")))
-def test_a_training_program_of_the_guides(name, tmp_path):
-    assert audit_of_a_program(name, tmp_path, "3") == "exact"
+def test_a_training_program_as_guides_write_it(name, tmp_path, seed):
+    program = str(ROOT / "examples" / name)
+    options = ("--kills", "3", "--seed", str(seed))
+    done = audited(tmp_path, *options, "--", sys.executable, program)
+    print(done.stderr)
+    assert json.loads(done.stdout)["verdict"] == "exact"
 
 
 @pytest.mark.long
