@@ -196,7 +196,7 @@ def expanded(path: str | os.PathLike[str]) -> Path:
 def literal_braces(directory: str | os.PathLike[str]) -> str | None:
     """Return the first name in braces in a path, such as `{fold}` from an f-string without `f`.
 
-    `{trial}` is none of them.
+    `{trial}` does not count.
     """
     return next(
         (each[0] for each in _BRACES.finditer(os.fspath(directory)) if each[0] != TRIAL), None

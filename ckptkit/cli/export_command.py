@@ -83,10 +83,10 @@ def command(
         # custom_objects help only if the architecture was stored. Otherwise the user's own code
         # has to build the model, so the message names both ways.
         raise ConfigError(
-            f"{error} If the model needs your code, which a command does not have, export from "
-            f"Python with ckptkit.export_saved_model(model, {out!r}). There the model is "
+            f"{error} If the model needs your code, export it from Python with "
+            f"ckptkit.export_saved_model(model, {out!r}). Get the model from "
             f"ckptkit.load_model({run!r}, custom_objects={{...}}, step={checkpoint.step}), or "
-            f"your own after ckptkit.load_weights(model, {run!r}, step={checkpoint.step})."
+            f"build it and call ckptkit.load_weights(model, {run!r}, step={checkpoint.step})."
         ) from error
     source = ExportSource(
         step=checkpoint.step, checkpoint=str(checkpoint.name), weights=_weights(checkpoint, which)

@@ -155,7 +155,7 @@ def listing_of(
 
     Args:
         run: the run.
-        shown: its directory as people are to see it.
+        shown: its directory as shown to people.
         now: seconds since the epoch.
         view: its journal if it was read already, else None.
 

@@ -119,7 +119,7 @@ class TreeRun:
         """Return its row in the table.
 
         Args:
-            name: its path as people are to see it.
+            name: its path as shown to people.
             now: seconds since the epoch.
         """
         best, step = self.best, self._newest_position()[0]

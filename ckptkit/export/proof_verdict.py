@@ -1,4 +1,4 @@
-"""Decision whether different outputs still prove that an export is right. Pure."""
+"""Decides whether the outputs of an export and of the live model prove it right. Pure."""
 
 from __future__ import annotations
 

@@ -89,7 +89,7 @@ class OtherCallbacks:
         """Restore the state of the callbacks.
 
         Args:
-            attributes: has the attributes in the checkpoint.
+            attributes: the restored attributes of Python objects.
             state: the result of `get`.
 
         Returns:
@@ -113,7 +113,7 @@ class OtherCallbacks:
         They receive the current event, then their saved state, and then all later events.
 
         Args:
-            attributes: has the attributes in the checkpoint.
+            attributes: the restored attributes of Python objects.
             state: the result of `get`.
             event: passes the current event to one callback.
             train_calls: calls of the train function before it.

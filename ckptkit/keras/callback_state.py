@@ -68,8 +68,8 @@ class CallbackStates:
         """Restore the state of callbacks.
 
         Args:
-            attributes: has the attributes in the checkpoint.
-            states: the states from callbacks with such methods, by callback. An older version has
+            attributes: the restored attributes of Python objects.
+            states: the states of callbacks with state methods, by callback. An older version has
                 also stored plain attributes of other callbacks here.
             configured: the configurations of these callbacks; empty if an older version saved them.
 

@@ -73,8 +73,9 @@ def of_tensorflow(prefix: Path, model: Any, name: str | None) -> WeightSource:
         return _ours(str(prefix), prefix, entries, model, name)
     if tf_checkpoint.OBJECT_GRAPH not in shapes:
         raise CheckpointNotFoundError(
-            f"{prefix} has no object graph, as checkpoints of TensorFlow 1. Expected what "
-            f"tf.train.Checkpoint writes. tf.train.load_checkpoint({str(prefix)!r}) reads single "
+            f"{prefix} has no object graph, like checkpoints of TensorFlow 1. Expected a "
+            f"checkpoint of tf.train.Checkpoint. tf.train.load_checkpoint({str(prefix)!r}) reads "
+            f"single "
             "tensors of it."
         )
     serialized = tensor_file.read_value(reader, prefix, tf_checkpoint.OBJECT_GRAPH)

@@ -124,7 +124,7 @@ def _entry(checkpoint: Checkpoint, name: str | None) -> StateEntry:
                 f"{checkpoint.path} holds no Keras model. Expected one among state={{...}}."
             )
         raise ConfigError(
-            f"{checkpoint.path} holds several models ({known}). Name one, as in "
+            f"{checkpoint.path} contains several models ({known}). Name one, as in "
             f"name={next(iter(models))!r}."
         )
     return models[name] if name is not None else next(iter(models.values()))

@@ -99,7 +99,7 @@ class Graph:
         if len(best) > 1:
             names = [self._path(root) for root, _ in best]
             raise ConfigError(
-                f"{self.where} holds several objects that fit this model: "
+                f"{self.where} contains several objects that match this model: "
                 f"{', '.join(map(repr, names))}. Name one, as in name={names[0]!r}."
             )
         root, pairs = best[0]

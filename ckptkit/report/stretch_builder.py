@@ -45,7 +45,7 @@ class StretchBuilder:
     redone: int = 0
 
     def count_steps(self) -> None:
-        """Set the last and the last saved step, once all events are known."""
+        """Set the last step and the last saved step; call it after all events were added."""
         along: list[Any] = list(self.along)  # all kinds in _ALONG have a step
         self.last = max([self.first, *(event.step for event in along)])
         self.saved = max([self.first, *(event.step for event in along if type(event) in _SAVED)])

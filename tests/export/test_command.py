@@ -111,8 +111,10 @@ def test_classes_of_ones_own_are_a_matter_for_python(fork_server, tmp_path):
     assert done.returncode == 2
     assert "Mine" in done.stderr
     said = " ".join(done.stderr.split())
-    assert "export from Python with ckptkit.export_saved_model(model, " in said
-    assert "custom_objects={...}, step=1), or your own after ckptkit.load_weights(model, " in said
+    assert "export it from Python with ckptkit.export_saved_model(model, " in said
+    assert (
+        "custom_objects={...}, step=1), or build it and call ckptkit.load_weights(model, " in said
+    )
 
 
 def test_what_is_not_there_is_said_without_tensorflow(trained, tmp_path):
