@@ -69,6 +69,22 @@ def seed_generators_of(layer: Any) -> list[Any]:
     return list(layer._seed_generators)
 
 
+def automatic_names(model: Any) -> frozenset[str]:
+    """Return the names that Keras gives to layers by itself, without their numbers.
+
+    Reason: no public function tells whether a name was given by the user.
+
+    Args:
+        model: a model, whose own classes count as well as those of Keras.
+    """
+    from keras.src.utils.naming import to_snake_case
+
+    classes = {type(layer) for layer in layers_of(model)}
+    of_keras = {each for each in vars(keras.layers).values() if isinstance(each, type)}
+    names = {to_snake_case(each.__name__) for each in classes | of_keras}
+    return frozenset(names | {"functional", "sequential", "model"})
+
+
 def build_from_spec(model: Any, element_spec: Any) -> None:
     """Build a compiled model with its metrics, loss and optimizer, without running a step.
 

@@ -16,10 +16,12 @@ class _AddressRecorder:
 
     def __init__(self) -> None:
         self.found: dict[int, tuple[str, str]] = {}
+        self.layers: dict[str, list[str]] = {}
         self._path = self._name = ""
 
     def make(self, path: str, metadata: Mapping[str, Any] | None = None) -> _AddressRecorder:
         self._path, self._name = path, str((metadata or {}).get("name", ""))
+        self.layers.setdefault(self._name, []).append(path)
         return self
 
     def __setitem__(self, key: str, value: Any) -> None:
@@ -36,8 +38,8 @@ def addresses_in_h5(model: Any) -> dict[int, tuple[str, str]]:
     walks through these only while it writes a file.
 
     Returns:
-        For the `id()` of each variable, the path of its dataset, and its name relative to the
-            layer.
+        For each variable's `id()`, the path of its dataset, and its name relative to the layer. A
+        variable whose value a layer does not write as it is, as LoRA's, has a path beside those.
     """
     from keras.src.saving import saving_lib
 
@@ -52,6 +54,14 @@ def addresses_in_h5(model: Any) -> dict[int, tuple[str, str]]:
     saving_lib._save_state(
         model, weights_store=store, assets_store=None, inner_path="", visited_saveables=set()
     )
+    for layer in model._flatten_layers():
+        paths = store.layers.get(layer.name, [])
+        for variable in (*layer._trainable_variables, *layer._non_trainable_variables):
+            if len(paths) == 1:
+                store.found.setdefault(
+                    id(variable),
+                    (f"{paths[0]}/own/{variable.name}", f"{layer.name}/{variable.name}"),
+                )
     return store.found
 
 

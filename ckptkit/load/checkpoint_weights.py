@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from ckptkit.compat import tf_checkpoint
-from ckptkit.errors import CheckpointNotFoundError, ConfigError
+from ckptkit.compat import keras_models, keras_saving, tf_checkpoint
+from ckptkit.errors import CheckpointError, CheckpointNotFoundError, ConfigError
+from ckptkit.layout import CheckpointName
 from ckptkit.load.object_graph import Graph
 from ckptkit.load.weight_matching import Weight, match
 from ckptkit.load.weight_source import WeightSource, form_of, live_weights
@@ -40,6 +41,18 @@ def of_run(checkpoint: Checkpoint, model: Any, name: str | None) -> WeightSource
         if entry.role in ("weights", RESULT)
     }
     return _ours(str(checkpoint.path), checkpoint.prefix, entries, model, name)
+
+
+def in_a_run(prefix: Path) -> Checkpoint | None:
+    """Return the checkpoint of a run whose files a prefix names, if its manifest can be read."""
+    name = CheckpointName.parse(prefix.parent.name)
+    if name is None or name.prefix != prefix.name:
+        return None
+    checkpoint = Checkpoint(name, prefix.parent)
+    try:
+        return checkpoint if checkpoint.manifest.tensors else None
+    except CheckpointError:
+        return None  # TensorFlow's files may have been copied alone
 
 
 def of_tensorflow(prefix: Path, model: Any, name: str | None) -> WeightSource:
@@ -146,19 +159,24 @@ def _ours(
             models.setdefault(state, []).append(
                 Weight(
                     key=newest.key,
-                    address=index,
+                    address=entry.place or index,
                     name=entry.path,
                     **form_of(entry.shape, entry.dtype),
                 )
             )
-    live = live_weights(
+    live = _live_by_place(model) if any(entry.place for entry in entries.values()) else None
+    live = live or live_weights(
         model,
         {
             id(variable): (str(number), path_of(variable))
             for number, variable in enumerate(model.weights)
         },
     )
-    saved = models[name] if name in models else _the_one(where, models, live, name)
+    saved = (
+        models[name]
+        if name in models
+        else _the_one(where, models, live, keras_models.automatic_names(model), name)
+    )
     return WeightSource(
         f"{where} ({next(each for each, weights in models.items() if weights is saved)})"
         if len(models) > 1
@@ -169,8 +187,24 @@ def _ours(
     )
 
 
+def _live_by_place(model: Any) -> tuple[Weight, ...]:
+    """Return a model's weights by their places among its attributes, as a run stores them."""
+    places = keras_saving.addresses_in_h5(model)
+    return live_weights(
+        model,
+        {
+            id(variable): (places.get(id(variable), (str(number), ""))[0], path_of(variable))
+            for number, variable in enumerate(model.weights)
+        },
+    )
+
+
 def _the_one(
-    where: str, models: Mapping[str, list[Weight]], live: Sequence[Weight], name: str | None
+    where: str,
+    models: Mapping[str, list[Weight]],
+    live: Sequence[Weight],
+    automatic: Collection[str],
+    name: str | None,
 ) -> list[Weight]:
     """Return the named model, else the only model, else the only one with matching weights."""
     known = ", ".join(repr(each) for each in models)
@@ -182,7 +216,9 @@ def _the_one(
         raise CheckpointNotFoundError(f"{where} holds no model {name!r}. Expected one of: {known}.")
     if len(models) == 1:
         return next(iter(models.values()))
-    fitting = [each for each, weights in models.items() if not match(live, weights).differences]
+    fitting = [
+        each for each, weights in models.items() if not match(live, weights, automatic).differences
+    ]
     if len(fitting) != 1:
         which = "all with these shapes" if len(fitting) > 1 else "none with these shapes"
         raise ConfigError(

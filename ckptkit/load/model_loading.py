@@ -24,8 +24,9 @@ from ckptkit.load.leased_checkpoint import read_run
 from ckptkit.load.memory_guard import bounded
 from ckptkit.load.model_building import building, refuse_code
 from ckptkit.load.model_from_run import model_from_run
-from ckptkit.load.weight_loading import check_arguments
+from ckptkit.load.source_arguments import check_arguments
 from ckptkit.log import logger
+from ckptkit.tracking.adapted_layers import adapted_leaves
 from ckptkit.tracking.model_architecture import unsaved_loss_arguments
 
 CONFIG, TRAINING_CONFIG = "model_config", "training_config"
@@ -121,7 +122,24 @@ def _no_architecture(found: FoundFormat) -> str:
     )
 
 
-def _from_keras(path: Path, custom_objects: Mapping[str, Any] | None) -> Any:
+def model_in_file(found: FoundFormat, custom_objects: Mapping[str, Any] | None) -> Any:
+    """Return the whole model in a file of Keras, without the arguments of `compile`.
+
+    Args:
+        found: a `.keras` or an HDF5 file.
+        custom_objects: as for `load_model`.
+
+    Raises:
+        ConfigError, CorruptCheckpointError, StorageError: as `load_model`.
+    """
+    return (_from_keras if found.format is Format.KERAS else _from_h5)(
+        found.path, custom_objects, compiled=False
+    )
+
+
+def _from_keras(
+    path: Path, custom_objects: Mapping[str, Any] | None, *, compiled: bool = True
+) -> Any:
     with hdf5.archive(path) as zipped:
         text = zipped.read(hdf5.member(zipped, path, MEMBER, _MOST_BYTES))
         for info in zipped.infolist():
@@ -129,10 +147,10 @@ def _from_keras(path: Path, custom_objects: Mapping[str, Any] | None) -> Any:
     refuse_code(path, _parsed(path, text))
     with hdf5.opened(path) as file:
         sizes = [dataset.nbytes for dataset in hdf5.walk(file)]
-    return _by_keras(path, ".keras", custom_objects, sizes)
+    return _by_keras(path, ".keras", custom_objects, sizes, compiled=compiled)
 
 
-def _from_h5(path: Path, custom_objects: Mapping[str, Any] | None) -> Any:
+def _from_h5(path: Path, custom_objects: Mapping[str, Any] | None, *, compiled: bool = True) -> Any:
     with hdf5.opened(path) as file:
         text = hdf5.text(file, CONFIG)
         if text is None:
@@ -145,7 +163,7 @@ def _from_h5(path: Path, custom_objects: Mapping[str, Any] | None) -> Any:
         refuse_code(path, training)
         sizes = [dataset.nbytes for dataset in hdf5.walk(file)]
         model = _by_keras(path, ".h5", custom_objects, sizes, compiled=False)
-        if isinstance(training, Mapping):
+        if compiled and isinstance(training, Mapping):
             with (
                 building(path),
                 bounded(path, sizes),
@@ -153,7 +171,22 @@ def _from_h5(path: Path, custom_objects: Mapping[str, Any] | None) -> Any:
             ):
                 compile_as(path, model, training, hdf5.text(file, "keras_version") or "")
                 give_optimizer(path, model, hdf5.group_at(file, OPTIMIZER))
+    if compiled:
+        _warn_of_lost_vocabularies(path, model)
     return model
+
+
+def _warn_of_lost_vocabularies(path: Path, model: Any) -> None:
+    """Warn of layers that have learnt something that Keras does not write into `.h5` files."""
+    for leaf in adapted_leaves("model", model, {}):
+        if leaf.is_empty and not isinstance(leaf.layer, keras.layers.Hashing):
+            logger.warning(
+                "%s does not hold what the layer %r (%s) had learnt, because Keras does not write "
+                "it into .h5 files. Call its adapt() before the model is used",
+                path,
+                leaf.path,
+                type(leaf.layer).__name__,
+            )
 
 
 def _parsed(path: Path, text: str | bytes) -> Any:

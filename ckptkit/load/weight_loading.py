@@ -3,35 +3,32 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, TypeVar
+from typing import Any
 
 import keras
-import tensorflow as tf
 
+from ckptkit.compat import keras_models
 from ckptkit.errors import ConfigError, IncompatibleStateError
-from ckptkit.load import checkpoint_weights, keras_files
-from ckptkit.load.formats import Format, FoundFormat, newest_version, recognise
-from ckptkit.load.leased_checkpoint import read_run
+from ckptkit.load.adapted_source import as_value
+from ckptkit.load.formats import recognise
+from ckptkit.load.opened_source import with_source
 from ckptkit.load.weight_matching import NAME, MatchPlan, match
 from ckptkit.load.weight_source import WeightSource
 from ckptkit.log import logger
-from ckptkit.position import whole_number
+from ckptkit.restore.adapted_restore import drop_traced_functions
 from ckptkit.restore.assign import assign_all, refresh_layer_constants
 from ckptkit.restore.state_comparison import StateDifference, table
-from ckptkit.tracking.leaves import VariableLeaf, path_of
+from ckptkit.tracking.leaves import Leaf, VariableLeaf, path_of
 from ckptkit.tracking.state_check import check_built
-
-T = TypeVar("T")
 
 
 @dataclass(frozen=True)
 class LoadedWeight:
-    """A weight of a model that `load_weights` has set.
+    """One weight of a model that `load_weights` has set, or what a layer has learnt (`adapt`).
 
     Args:
-        name: the path of the model's weight.
+        name: the path of the model's weight, or the name of the layer.
         source: the key under which the value was read.
         by: how it was matched: `structure` (the place in the model) or `name`.
     """
@@ -47,10 +44,10 @@ class WeightsReport:
 
     Args:
         source: the file, checkpoint or run that was read.
-        matched: the weights that were set, in the model's order.
-        differences: the weights that were not set, with the reason: `extra` (only the model has
-            it), `missing` (only the source has it), `shape` or `dtype` (they differ). Empty if all
-            weights matched.
+        matched: the weights that were set, in the model's order, and then what layers have learnt.
+        differences: the weights that were left unchanged, and why: `extra` (only the model has it),
+            `missing` (only the source has it), `shape` and `dtype` (both have it, in different
+            forms). Empty if everything matched.
 
     Example:
         >>> import ckptkit, keras, pathlib
@@ -88,9 +85,10 @@ def load_weights(
 ) -> WeightsReport:
     """Load saved weights of any format into a model.
 
-    Weights are matched by structure (their place in the model), then by name. All weights are
-    compared and read before the first one is assigned. The optimizer does not change; use
-    `ckptkit.load_model` to restore it as well.
+    Weights are matched by structure (their place in the model), then by the names that you gave to
+    layers. Automatic names (`dense_1`) never match. What preprocessing layers have learnt (`adapt`)
+    is loaded as well. All weights are compared and read before the first one is assigned. The
+    optimizer and random seeds do not change; use `ckptkit.load_model` to restore them as well.
 
     Args:
         model: a Keras model whose variables exist.
@@ -98,11 +96,11 @@ def load_weights(
             TensorFlow checkpoint; a `.keras`, `.weights.h5` or `.h5` file; a SavedModel; or a
             directory of SavedModel versions, of which the newest is read.
         step: the checkpoint of a run: a step, `"latest"` or `"best"`. The default is the newest
-            good checkpoint. After the end of training these are the final weights (the best ones or
-            averages, if Keras set those).
-        strict: whether every weight on both sides must match (default). If False, only matching
-            weights are loaded, for example into a model with a new head, and the report lists the
-            others.
+            good checkpoint. After the end of training these are the weights that training ended
+            with (the best ones, or averages, if Keras set those).
+        strict: whether every weight of either side, and every vocabulary of the model, must have
+            a match (default). If False, the matching ones are loaded, as for a model with a new
+            head, and the report lists the others.
         name: the model to read, if the source holds several: its name in `state={...}` or in
             `tf.train.Checkpoint(...)`.
 
@@ -138,25 +136,27 @@ def load_weights(
     found = recognise(source)
 
     def plan_and_read(opened: WeightSource) -> tuple[WeightSource, MatchPlan, list[Any]]:
-        plan = match(opened.live, opened.saved)
+        plan = match(opened.live, opened.saved, keras_models.automatic_names(model))
         _check(opened, plan, strict)
         return opened, plan, opened.read([pair.saved for pair in plan.pairs])
 
-    opened, plan, values = _with_source(found, model, step, name, plan_and_read)
-    weights = list(model.weights)
-    chosen = [
-        VariableLeaf(
-            opened.live[pair.live].key, path_of(weights[pair.live]), weights[pair.live].value
-        )
-        for pair in plan.pairs
+    opened, plan, values = with_source(found, model, step, name, plan_and_read)
+    leaves: list[Leaf] = [
+        *(VariableLeaf(path_of(each), path_of(each), each.value) for each in model.weights),
+        *opened.adapted,
     ]
     assign_all(
         [
-            (leaf, {"": tf.convert_to_tensor(value)})
-            for leaf, value in zip(chosen, values, strict=True)
+            (leaves[pair.live], as_value(value))
+            for pair, value in zip(plan.pairs, values, strict=True)
         ]
     )
-    refresh_layer_constants([model])
+    changed = refresh_layer_constants([model])
+    if changed or any(pair.live >= len(model.weights) for pair in plan.pairs):
+        # What was traced before has the old vocabularies as constants.
+        drop_traced_functions([model])
+        if getattr(model, "train_function", None) is not None:
+            model.make_train_function(force=True)
     matched = tuple(
         LoadedWeight(opened.live[pair.live].key, opened.saved[pair.saved].key, pair.by)
         for pair in plan.pairs
@@ -174,59 +174,12 @@ def _check(source: WeightSource, plan: MatchPlan, strict: bool) -> None:
             if plan.pairs
             else "None of its weights matches this model."
         )
+        if any(i is not None and j is None and source.live[i].words for i, j in plan.left):
+            advice += (
+                " What preprocessing layers have learnt is stored in runs and in .keras files; "
+                "strict=False keeps what they have in the program."
+            )
         raise IncompatibleStateError(
             f"The weights of the model differ from those of {source.where}. Nothing was "
             f"assigned.\n{table(plan.differences)}\n{advice}"
-        )
-
-
-def _with_source(
-    found: FoundFormat,
-    model: Any,
-    step: int | str | None,
-    name: str | None,
-    action: Callable[[WeightSource], T],
-) -> T:
-    """Call a function with the source, whose files stay open and are not deleted meanwhile."""
-    check_arguments(found, step, name)
-    if found.format is Format.RUN:
-        return read_run(
-            found,
-            step,
-            lambda checkpoint: action(checkpoint_weights.of_run(checkpoint, model, name)),
-        )
-    if found.format is Format.CHECKPOINT:
-        return action(checkpoint_weights.of_tensorflow(found.path, model, name))
-    if found.format in (Format.SAVED_MODEL, Format.VERSIONS):
-        return action(checkpoint_weights.of_saved_model(newest_version(found), model, name))
-    with keras_files.opened(found.path, model) as source:
-        return action(source)
-
-
-def check_arguments(found: FoundFormat, step: int | str | None, name: str | None) -> None:
-    """Check that `step` and `name` are given only for formats that have them.
-
-    Raises:
-        ConfigError: If an argument does not apply or is invalid.
-    """
-    if isinstance(step, str):
-        known = step in ("latest", "best")
-    else:
-        number = whole_number(step)
-        known = step is None or (number is not None and number >= 0)
-    if not known:
-        raise ConfigError(f"step is a number, 'latest' or 'best'. Received: step={step!r}.")
-    if step is not None and (found.format is not Format.RUN or found.step is not None):
-        one = (
-            f"{found.path} is a {found.format}"
-            if found.step is None
-            else "the path already names one checkpoint of a run"
-        )
-        raise ConfigError(
-            f"step chooses a checkpoint of a run, and {one}. Received: step={step!r}; leave it out."
-        )
-    if name is not None and found.format in (Format.KERAS, Format.HDF5):
-        raise ConfigError(
-            f"name chooses one of several models, and {found.path}, a {found.format}, holds one. "
-            f"Received: name={name!r}; leave it out."
         )

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import re
 from collections import Counter
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from ckptkit.restore.renumbered_names import renumbered
@@ -11,30 +12,35 @@ from ckptkit.restore.state_comparison import StateDifference, fits, shown_form
 
 STRUCTURE, NAME = "structure", "name"
 
+_NUMBER = re.compile(r"_\d+$")
+_WRAPPED = re.compile(r"^(?:forward|backward)_")
+"""What a Bidirectional layer puts before the names of its two layers."""
+
 
 @dataclass(frozen=True)
 class Weight:
-    """One weight, of a model or of a saved source.
+    """One weight, of a model or of a saved source, or what a preprocessing layer has learnt.
 
     Args:
-        key: the weight's name on its own side: a path in the model, or the key with which it is
-            read.
-        address: its place in the structure; empty if unknown.
-        name: a name that may also exist on the other side.
-        shape: its dimensions.
+        key: the weight's name on its own side: a path in the model, or the key it is read by.
+        address: its place in the structure; empty if it has no place that both sides know.
+        name: a name by which the other side may recognise it.
+        shape: its dimensions; None if any will do.
         dtype: TensorFlow's name of the type.
+        words: what it is, if that is not a weight; for messages.
     """
 
     key: str
     address: str
     name: str
-    shape: tuple[int | None, ...]
+    shape: tuple[int | None, ...] | None
     dtype: str
+    words: str = ""
 
     @property
     def form(self) -> str:
         """Shape and type as text."""
-        return shown_form(self.shape, self.dtype)
+        return self.words or shown_form(self.shape, self.dtype)
 
 
 @dataclass(frozen=True)
@@ -68,7 +74,9 @@ class MatchPlan:
     differences: tuple[StateDifference, ...]
 
 
-def match(live: Sequence[Weight], saved: Sequence[Weight]) -> MatchPlan:
+def match(
+    live: Sequence[Weight], saved: Sequence[Weight], automatic: Collection[str] | None = None
+) -> MatchPlan:
     """Pair weights by structure, then by name.
 
     If the structure matches completely, and no name shows that two weights have changed places, the
@@ -78,8 +86,11 @@ def match(live: Sequence[Weight], saved: Sequence[Weight]) -> MatchPlan:
     Args:
         live: the model's weights.
         saved: the source's weights.
+        automatic: the names that Keras gives to layers by itself, without their numbers. They say
+            in which order layers were made, not what they are, so they identify no weight. None if
+            they are not known: then the order of their numbers identifies weights, too.
     """
-    live_names, saved_names = _names(live), _names(saved)
+    live_names, saved_names = _names(live, automatic), _names(saved, automatic)
     by_structure = _paired([each.address for each in live], [each.address for each in saved])
     by_name = _paired(live_names, saved_names)
     known_live, known_saved = set(live_names), set(saved_names)
@@ -164,10 +175,11 @@ def _paired(live: Sequence[str], saved: Sequence[str]) -> dict[int, int]:
     return {number: where[mark] for number, mark in enumerate(live) if mark in where}
 
 
-def _names(weights: Sequence[Weight]) -> list[str]:
-    """Return names without the model's name as a prefix and without automatic numbers.
+def _names(weights: Sequence[Weight], automatic: Collection[str] | None) -> list[str]:
+    """Return names without the parts that only one program or file adds.
 
-    For example, `dense_1` becomes `dense`.
+    These are the model's own name as a prefix, and automatic numbers such as in `dense_1`. A name
+    without any part that the user has chosen is left out.
     """
     names = [weight.name.removesuffix(":0") for weight in weights]
     given = [name.split("/") for name in names if name]
@@ -177,4 +189,20 @@ def _names(weights: Sequence[Weight]) -> list[str]:
         and len({parts[0] for parts in given}) == 1
     ):
         names = [name.partition("/")[2] for name in names]
+    if automatic is not None:
+        return [_chosen(name, automatic) for name in names]
     return [new if name else "" for new, name in zip(renumbered(names), names, strict=True)]
+
+
+def _chosen(name: str, automatic: Collection[str]) -> str:
+    """Return a name without automatic numbers, or "" if no layer in it has a name of its own.
+
+    Of two layers in a named block, `dense` and `dense_1`, only the block is known by its name.
+    """
+    *layers, variable = name.split("/")
+    known = ["" if _is_automatic(layer, automatic) else layer for layer in layers]
+    return "" if layers and not any(known) else "/".join([*known, variable])
+
+
+def _is_automatic(layer: str, automatic: Collection[str]) -> bool:
+    return _WRAPPED.sub("", _NUMBER.sub("", layer)) in automatic

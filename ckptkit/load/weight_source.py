@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Any, TypedDict
 
 from ckptkit.load.weight_matching import Weight
+from ckptkit.tracking.adapted_layers import AdaptedLeaf
 from ckptkit.tracking.leaves import path_of
 
 
@@ -19,12 +20,14 @@ class WeightSource:
         saved: the saved weights, without variables of optimizers and metrics.
         live: the weights of the program's model, with addresses and names comparable with `saved`.
         read: reads the weights with the given indices, all or none.
+        adapted: the layers whose learnt values stand after the weights in `live`.
     """
 
     where: str
     saved: tuple[Weight, ...]
     live: tuple[Weight, ...]
     read: Callable[[Sequence[int]], list[Any]]
+    adapted: tuple[AdaptedLeaf, ...] = ()
 
 
 class Form(TypedDict):

@@ -147,11 +147,32 @@ def _reordered(
         ]
         then = dict(zip(keys, renumbered([saved[key].path for key in keys]), strict=True))
         now = dict(zip(keys, renumbered([live[key].path for key in keys]), strict=True))
+        differences += _other_places([(key, saved[key], live[key]) for key in keys])
         known_then, known_now = set(then.values()), set(now.values())
         for key in keys:
             if then[key] != now[key] and now[key] in known_then and then[key] in known_now:
                 differences.append(StateDifference("order", key, saved[key].path, live[key].path))
     return differences
+
+
+def _other_places(
+    both: Sequence[tuple[str, TensorEntry, TensorEntry]],
+) -> list[StateDifference]:
+    """Return weights that belong to another attribute of the model now.
+
+    Their order is that in which layers are made, and so are the numbers of automatic names.
+    """
+    known_then = {then.place for _, then, _ in both}
+    known_now = {now.place for _, _, now in both}
+    return [
+        StateDifference("order", key, then.place, now.place)
+        for key, then, now in both
+        if then.place
+        and now.place
+        and then.place != now.place
+        and then.place in known_now
+        and now.place in known_then
+    ]
 
 
 def _group(key: str) -> str:

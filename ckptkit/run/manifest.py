@@ -74,6 +74,8 @@ class TensorEntry:
         shape: the sizes, with None for a size that is not fixed.
         dtype: TensorFlow's name of the type.
         trainable: whether training changes it; None if that has no meaning.
+        place: of a model's weight, its place among the model's attributes, as in `.weights.h5`
+            files; empty if it has none, and in older checkpoints.
     """
 
     key: str
@@ -82,6 +84,7 @@ class TensorEntry:
     shape: tuple[int | None, ...] | None
     dtype: str
     trainable: bool | None = None
+    place: str = ""
 
     @property
     def role(self) -> str:

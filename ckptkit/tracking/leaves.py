@@ -55,13 +55,23 @@ class Leaf(Protocol):
 
 @dataclass(frozen=True)
 class VariableLeaf:
-    """A leaf that is a `tf.Variable`."""
+    """A leaf that is a `tf.Variable`.
+
+    Args:
+        key: see `Leaf`.
+        path: see `Leaf`.
+        variable: the variable.
+        trainable: see `Leaf`.
+        kind: see `Leaf`.
+        place: of a model's weight, its place among the model's attributes.
+    """
 
     key: str
     path: str
     variable: tf.Variable
     trainable: bool | None = None
     kind: str = "variable"
+    place: str = ""
 
     @functools.cached_property
     def is_in_host_memory(self) -> bool:

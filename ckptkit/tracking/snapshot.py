@@ -95,6 +95,7 @@ def _describe_leaf(leaf: Leaf) -> TensorEntry:
         shape=shape,
         dtype=dtype,
         trainable=leaf.trainable,
+        place=getattr(leaf, "place", ""),
     )
 
 

@@ -13,7 +13,8 @@ from typing import Any, Protocol, runtime_checkable
 import keras
 import tensorflow as tf
 
-from ckptkit.compat import keras_models, object_attributes, tf_checkpoint
+from ckptkit.compat import keras_models, keras_saving, object_attributes, tf_checkpoint
+from ckptkit.log import logger
 from ckptkit.run.manifest import StateEntry
 from ckptkit.tracking.adapted_layers import adapted_leaves
 from ckptkit.tracking.leaves import (
@@ -146,17 +147,22 @@ class _Collector:
             self.leaves += value.leaves(name)
             return StateEntry(name=name, class_name=type(value).__name__)
         classes = {path: type(found).__name__ for path, found in optimizers_in(value)}
-        seeds = _seed_paths(value)
+        seeds, places = _seed_paths(value), _places(value)
         # Keras' own lists come first, because their order is stable and gives each value a role.
         # All other values are found by walking through the attributes.
         for role, variables in _keras_variables(value):
-            self._add_variables(name, role, variables, seeds)
+            self._add_variables(name, role, variables, seeds, places)
         self._add_unlisted(name, value)
         self.leaves += adapted_leaves(name, value, self._adapted)
         return StateEntry(name=name, class_name=type(value).__name__, classes=classes)
 
     def _add_variables(
-        self, name: str, role: str, variables: Iterable[Any], seeds: Mapping[int, str]
+        self,
+        name: str,
+        role: str,
+        variables: Iterable[Any],
+        seeds: Mapping[int, str],
+        places: Mapping[int, str],
     ) -> None:
         """Add the variables of one role."""
         index = 0
@@ -170,6 +176,7 @@ class _Collector:
                     seeds.get(id(variable)) or path_of(variable),
                     raw,
                     _trainable(variable),
+                    place=places.get(id(variable), ""),
                 )
             )
             index += 1
@@ -284,6 +291,25 @@ def _seed_paths(value: Any) -> dict[int, str]:
         for layer in keras_models.layers_of(value)
         for generator in keras_models.seed_generators_of(layer)
     }
+
+
+def _places(value: Any) -> dict[int, str]:
+    """Return the places of a model's weights among its attributes, by identity.
+
+    The order of weights is that in which layers were made. If a program makes them in another
+    order, only the places show which is which.
+    """
+    if not isinstance(value, keras.Model):
+        return {}
+    try:
+        return {
+            identity: address
+            for identity, (address, _) in keras_saving.addresses_in_h5(value).items()
+        }
+    # Layers of the user's own may refuse to be saved by Keras. Then the order has to do.
+    except Exception as error:
+        logger.debug("the places of the weights of %s are not known: %s", value.name, error)
+        return {}
 
 
 def _python_objects(path: str, value: Any) -> list[tuple[str, Any]]:

@@ -1,0 +1,36 @@
+"""Which arguments of `load_weights` and `load_model` a format has. Imports no TensorFlow."""
+
+from __future__ import annotations
+
+from ckptkit.errors import ConfigError
+from ckptkit.load.formats import Format, FoundFormat
+from ckptkit.position import whole_number
+
+
+def check_arguments(found: FoundFormat, step: int | str | None, name: str | None) -> None:
+    """Check that `step` and `name` are given only for formats that have them.
+
+    Raises:
+        ConfigError: If an argument does not apply or is not valid.
+    """
+    if isinstance(step, str):
+        known = step in ("latest", "best")
+    else:
+        number = whole_number(step)
+        known = step is None or (number is not None and number >= 0)
+    if not known:
+        raise ConfigError(f"step is a number, 'latest' or 'best'. Received: step={step!r}.")
+    if step is not None and (found.format is not Format.RUN or found.step is not None):
+        one = (
+            f"{found.path} is a {found.format}"
+            if found.step is None
+            else "the path already names one checkpoint of a run"
+        )
+        raise ConfigError(
+            f"step chooses a checkpoint of a run, and {one}. Received: step={step!r}; leave it out."
+        )
+    if name is not None and found.format in (Format.KERAS, Format.HDF5):
+        raise ConfigError(
+            f"name chooses one of several models, and {found.path}, a {found.format}, holds one. "
+            f"Received: name={name!r}; leave it out."
+        )
