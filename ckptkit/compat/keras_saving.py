@@ -5,10 +5,13 @@ Tried with TensorFlow 2.20 and 2.21, and with Keras 3.14 and 3.15.
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Mapping
 from typing import Any
 
 import keras
+
+from ckptkit.compat.keras_construction import name_layers, plain_constructors
 
 
 class _AddressRecorder:
@@ -87,10 +90,13 @@ def deserialized_model(config: Mapping[str, Any], custom_objects: Mapping[str, A
     """
     from keras.src.saving.serialization_lib import ObjectSharingScope
 
-    with ObjectSharingScope():
-        return keras.saving.deserialize_keras_object(
-            dict(config), custom_objects=dict(custom_objects or {}), safe_mode=True
+    with ObjectSharingScope(), plain_constructors(custom_objects) as classes:
+        # Keras takes parts out of it.
+        model = keras.saving.deserialize_keras_object(
+            copy.deepcopy(dict(config)), custom_objects=classes, safe_mode=True
         )
+    name_layers(model, config)
+    return model
 
 
 def legacy_weights(layer: Any) -> list[Any]:

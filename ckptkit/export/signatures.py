@@ -10,6 +10,7 @@ from typing import Any
 import keras
 import tensorflow as tf
 
+from ckptkit.compat import object_attributes
 from ckptkit.errors import ConfigError, ExportError
 from ckptkit.export import tensor_names
 from ckptkit.export.keras_inputs import keras_endpoint_inputs
@@ -159,6 +160,10 @@ def _itself(model: Any, sample: Any, data: DataForm, given: Mapping[str, Any]) -
     The list is empty if the model is not callable, or is already among the signatures. In all other
     cases an unknown input form is an error, or another function would be served instead.
     """
+    if isinstance(model, keras.Model) and type(model).call is keras.Model.call:
+        if given:
+            return []
+        raise ExportError(_nothing_to_serve(model))
     call = _call_of(model)
     if call is None:
         if not given and not isinstance(model, tf.Module):
@@ -183,6 +188,23 @@ def _itself(model: Any, sample: Any, data: DataForm, given: Mapping[str, Any]) -
             f"{error} It would be the default signature; signatures={{'serving_default': ...}} "
             "chooses another one."
         ) from error
+
+
+def _nothing_to_serve(model: Any) -> str:
+    """Return what to do with a model that has a train step, and no function of its own."""
+    parts = [
+        name
+        for name, value in object_attributes.attributes(model)
+        if isinstance(value, keras.Model) and not name.startswith("_")
+    ]
+    chosen = parts[-1] if parts else "decoder"
+    return (
+        f"the model {model.name!r} ({type(model).__name__}) has no call(), so it cannot be served "
+        "as a whole. Name the models in it that are to be served, as in "
+        f"signatures={{'serving_default': model.{chosen}}}; for a callback, "
+        f"export=ckptkit.ExportSpec(signatures={{'serving_default': model.{chosen}}}). "
+        f"It has: {', '.join(parts) or 'none as an attribute'}."
+    )
 
 
 def _call_of(model: Any) -> Any:

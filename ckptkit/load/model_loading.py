@@ -12,6 +12,7 @@ from typing import Any
 
 import keras
 
+from ckptkit.compat.keras_construction import name_layers, plain_constructors
 from ckptkit.errors import (
     ConfigError,
     CorruptCheckpointError,
@@ -57,7 +58,8 @@ def load_model(
         source: a run directory, or one checkpoint in it; a `.keras` file; a whole model in an `.h5`
             file.
         custom_objects: your own classes and functions that the model uses, by name, as for
-            `keras.saving.load_model`. Those registered with
+            `keras.saving.load_model`. A layer's constructor need not take `name`, `dtype` and
+            `trainable`; they are set afterwards. Those registered with
             `keras.saving.register_keras_serializable` are found without it.
         step: the checkpoint of a run: a step, `"latest"` or `"best"`. The default is the newest
             good checkpoint.
@@ -144,10 +146,11 @@ def _from_keras(
         text = zipped.read(hdf5.member(zipped, path, MEMBER, _MOST_BYTES))
         for info in zipped.infolist():
             hdf5.member(zipped, path, info.filename)
-    refuse_code(path, _parsed(path, text))
+    config = _parsed(path, text)
+    refuse_code(path, config)
     with hdf5.opened(path) as file:
         sizes = [dataset.nbytes for dataset in hdf5.walk(file)]
-    return _by_keras(path, ".keras", custom_objects, sizes, compiled=compiled)
+    return _by_keras(path, ".keras", custom_objects, sizes, config, compiled=compiled)
 
 
 def _from_h5(path: Path, custom_objects: Mapping[str, Any] | None, *, compiled: bool = True) -> Any:
@@ -158,11 +161,12 @@ def _from_h5(path: Path, custom_objects: Mapping[str, Any] | None, *, compiled: 
                 f"{path} contains weights, but no architecture. Build the model with its code, and "
                 f"call ckptkit.load_weights(model, {str(path)!r})."
             )
-        refuse_code(path, _parsed(path, text))
+        config = _parsed(path, text)
+        refuse_code(path, config)
         training = _parsed(path, hdf5.text(file, TRAINING_CONFIG) or "null")
         refuse_code(path, training)
         sizes = [dataset.nbytes for dataset in hdf5.walk(file)]
-        model = _by_keras(path, ".h5", custom_objects, sizes, compiled=False)
+        model = _by_keras(path, ".h5", custom_objects, sizes, config, compiled=False)
         if compiled and isinstance(training, Mapping):
             with (
                 building(path),
@@ -203,13 +207,20 @@ def _by_keras(
     suffix: str,
     custom_objects: Mapping[str, Any] | None,
     sizes: list[int],
+    config: Any,
     *,
     compiled: bool = True,
 ) -> Any:
-    with building(path), bounded(path, sizes), _called(path, suffix) as named:
+    with (
+        building(path),
+        bounded(path, sizes),
+        plain_constructors(custom_objects) as classes,
+        _called(path, suffix) as named,
+    ):
         model = keras.saving.load_model(
-            named, custom_objects=dict(custom_objects or {}), compile=compiled, safe_mode=True
+            named, custom_objects=classes, compile=compiled, safe_mode=True
         )
+    name_layers(model, config)
     for loss in keras.tree.flatten(getattr(model, "loss", None)):
         for argument, value in unsaved_loss_arguments(loss).items():
             logger.warning(

@@ -25,7 +25,7 @@ def main(module: str, label: str) -> None:
         raise SystemExit(f"expected {module} {label}, received {keras.__version__}")
     keras.utils.set_random_seed(1)
     # Layers made in another order than used: automatic names say nothing about the structure.
-    model = zoo.zoo(keras, reverse=True, attention=label != "3.3")
+    model = zoo.zoo(keras, reverse=True)
     zoo.randomize(model, seed=1)
     with tempfile.TemporaryDirectory() as directory:
         path = Path(directory)

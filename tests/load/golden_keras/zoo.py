@@ -35,6 +35,7 @@ LAYERS: Layers = {
     "stacked": ("sequence", lambda k: k.RNN([k.LSTMCell(2), k.GRUCell(2)])),
     "each": ("sequence", lambda k: k.TimeDistributed(k.Dense(2))),
     "prelu": ("sequence", lambda k: k.PReLU()),
+    "attention": ("attention", lambda k: k.MultiHeadAttention(2, 2)),
     "normalization": ("vector", lambda k: k.Normalization()),
 }
 
@@ -44,6 +45,11 @@ _INPUTS = {
     "image": ((4, 4, 2), "float32"),
     "ids": ((4,), "int32"),
 }
+"""Shape and type of the model's inputs. Further ones are made of them."""
+
+
+_RESHAPED = {"volume": (4, 4, 2, 1), "lines": (4, 4, 2), "volumes": (2, 2, 4, 2, 1)}
+"""What is made of the image, for layers of other ranks."""
 
 
 def inputs() -> list[np.ndarray]:
@@ -56,7 +62,13 @@ def inputs() -> list[np.ndarray]:
     return found
 
 
-def zoo(keras: Any, *, reverse: bool = False, named: bool = False, attention: bool = True) -> Any:
+def zoo(
+    keras: Any,
+    *,
+    reverse: bool = False,
+    named: bool = False,
+    more: Layers | None = None,
+) -> Any:
     """Return the model, with random weights.
 
     Args:
@@ -64,16 +76,14 @@ def zoo(keras: Any, *, reverse: bool = False, named: bool = False, attention: bo
         reverse: whether the layers are made in the reverse of the order in which they are used, so
             that their automatic names are others.
         named: whether each layer has a name of its own.
-        attention: whether there is a layer of attention as well.
+        more: further layers.
     """
-    layers = dict(LAYERS)
-    if attention:
-        layers["attention"] = ("attention", lambda k: k.MultiHeadAttention(2, 2))
+    layers = {**LAYERS, **(more or {})}
     made = {}
     for name in reversed(layers) if reverse else layers:
         layer = layers[name][1](keras.layers)
         if named:
-            layer._name = name
+            layer.name = name
         made[name] = layer
     sources = {name: keras.Input(shape, dtype=dtype) for name, (shape, dtype) in _INPUTS.items()}
     found, vector = [], sources["vector"]
@@ -82,6 +92,9 @@ def zoo(keras: Any, *, reverse: bool = False, named: bool = False, attention: bo
             output = made[name](sources["sequence"], sources["sequence"])
         elif source == "vector":
             output = vector = made[name](vector)
+        elif source in _RESHAPED:
+            reshaped = keras.layers.Reshape(_RESHAPED[source])(sources["image"])
+            output = made[name](reshaped)
         else:
             output = made[name](sources[source])
         found.append(keras.layers.Flatten()(output))
@@ -99,3 +112,6 @@ def randomize(model: Any, seed: int) -> None:
             for value in model.get_weights()
         ]
     )
+    for layer in model.layers:
+        if hasattr(layer, "finalize_state"):  # Normalization keeps constants of its own
+            layer.finalize_state()
