@@ -34,9 +34,9 @@ class CheckpointCallback(keras.callbacks.Callback):
 
     Args:
         directory: the run directory; or a `CheckpointManager`, and then only `export` may be given
-            as well. `{trial}` in a directory, as in `"runs/{trial}"`, gives each training that a
-            copy of this callback belongs to a run of its own: the id of Keras Tuner's trial, or a
-            digest of the model's settings, the arguments of `compile`, and the data.
+            as well. `{trial}` in a directory, as in `"runs/{trial}"`, gives each training with a
+            copy of this callback its own run: the id of Keras Tuner's trial, or a digest of the
+            model's settings, the arguments of `compile`, and the data.
         export: True (default) publishes a SavedModel in `<run>/export/<version>/` when training
             ends; False publishes nothing. A path names another directory. An `ExportSpec` sets
             signatures, a sample, the best weights and more. With `CKPTKIT_EXPORT=0` in the

@@ -1,7 +1,7 @@
 """Finds the directory of one training from a template such as `runs/{trial}`.
 
-Tuners and `GridSearchCV` copy one callback for all of their trainings, so the callback itself finds
-a name for each. A later process has to find the same name.
+Tuners and `GridSearchCV` copy one callback for all their trainings, so the callback has to name
+each training. A later process must find the same name.
 """
 
 from __future__ import annotations
@@ -29,12 +29,12 @@ def trial_directory(
     """Return the run directory for a `fit` that begins.
 
     The name is the id of Keras Tuner's trial, if a callback of the `fit` belongs to one. Otherwise
-    it is a digest of what is trained: the model's settings, optimizer, loss, batch size, and data.
-    If this process has finished a training of that name with another model, `-2` is added, and so
-    on, as for several executions of a trial.
+    it is a digest of the model's settings, the optimizer, the loss, the batch size and the data. If
+    this process has finished a training of that name with another model, `-2` is added, and so on,
+    as for several executions of a trial.
 
     Args:
-        template: the path with `{trial}` in it; one without is returned as it is.
+        template: the path with `{trial}` in it; a path without it is returned unchanged.
         callbacks: all callbacks of the `fit`.
         model: the model that is to be trained.
         call: what the `fit` was called with.
@@ -51,7 +51,7 @@ def trial_directory(
 
 
 def _tuner_trial(callbacks: Sequence[Any]) -> str | None:
-    """Return the id of Keras Tuner's trial: its own callback, which it adds, has the trial."""
+    """Return the id of Keras Tuner's trial, which the tuner's own callback contains."""
     for callback in callbacks:
         trial = getattr(getattr(callback, "trial", None), "trial_id", None)
         if isinstance(trial, str) and trial:
@@ -69,7 +69,7 @@ def _digest(model: Any, call: keras_fit.FitCall) -> str:
     digest.update(json.dumps(settings, sort_keys=True).encode())
     arrays = keras_fit.arrays_in_memory(call)
     if arrays is None:
-        # Drawing from a pipeline would change its state.
+        # To read from a pipeline would change its state.
         digest.update(repr(call.element_spec).encode())
     for array in arrays or ():
         values = np.ascontiguousarray(array)

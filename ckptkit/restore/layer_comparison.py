@@ -17,8 +17,8 @@ class LayerValues:
     """The settings of layers as hyperparameters, `<layer path>.<setting>`.
 
     Args:
-        then: the run's values, of the settings that differ.
-        now: the code's values, of the settings that differ.
+        then: the run's values of the settings that differ.
+        now: the code's values of the settings that differ.
         names: all settings that could have been compared.
     """
 
@@ -37,15 +37,15 @@ def compare_layers(
 ) -> LayerValues:
     """Compare the settings of a model's layers.
 
-    Layers of the same classes in the same order are the same layers, whatever their names are: a
-    program may number its names on. A setting that only one side has is not compared, because
-    another version of Keras may have added it.
+    Layers of the same classes in the same order count as the same layers, even if automatic numbers
+    in their names differ. A setting that only one side has is not compared, because another version
+    of Keras may have added it.
 
     Args:
         then: the layers of the run.
         now: the layers of the code.
         model: the name of the model itself.
-        prefix: comes before the paths of layers, to tell several models apart.
+        prefix: a prefix of the paths of layers, to distinguish several models.
         complete: whether `now` has all layers. A model that is not built may make more.
     """
     if [layer.class_name for layer in then] == [layer.class_name for layer in now]:
@@ -83,7 +83,7 @@ def compare_layers(
 
 
 def for_each_layer(changed: Mapping[str, str], names: frozenset[str]) -> dict[str, str]:
-    """Return the user's decisions with those for all layers given to each of them.
+    """Return the user's decisions, with decisions for all layers expanded to each layer.
 
     Args:
         changed: the decisions by name; `*.rate` stands for the rate of every layer.

@@ -18,7 +18,7 @@ class MetricPairs:
     """The saved value for each variable of a model's metrics, if the metrics have changed.
 
     Args:
-        taken_from: the saved key by the key in the program; None for a variable that is new.
+        taken_from: the saved key for each key in the program; None for a new variable.
         new: names of variables that only the program has.
         gone: names of variables that only the checkpoint has.
         models: the entries of the state whose metrics have changed.

@@ -27,10 +27,10 @@ class LayerSettings:
     """The settings of one layer in the code.
 
     Args:
-        path: the names of the layers that hold it, and its own, separated by `/`; automatic names
+        path: the names of its parent layers and its own name, separated by `/`; automatic names
             are numbered as in a new process. Empty for the model itself.
         class_name: its class.
-        settings: its arguments by name, as far as JSON can hold them.
+        settings: its arguments by name, if they can be written as JSON.
     """
 
     path: str

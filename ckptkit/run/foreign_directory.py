@@ -1,4 +1,4 @@
-"""Recognises a directory that is something else than a run, before anything is written into it."""
+"""Recognises a directory that is not a run, before anything is written into it."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from pathlib import Path
 from ckptkit.layout import MANIFEST, STATE_FILE, CheckpointName, RunLayout, is_journal
 
 Listing = Mapping[str, "Sequence[str] | None"]
-"""Names in a directory; for a directory among them the names in it, for a file None."""
+"""The names in a directory: None for a file, and the names inside for a subdirectory."""
 
 _MOST_NAMES = 1000
 
@@ -34,7 +34,7 @@ _OF_A_RUN = frozenset(
 _WEIGHTS = re.compile(r".+\.(keras|h5|hdf5|pt|pth|safetensors)")
 _ORBAX = frozenset({"_CHECKPOINT_METADATA", "_METADATA", "manifest.ocdbt", "ocdbt.process_0"})
 _BACKUP = "training_metadata.json"
-# What a scheduler, a script or the user puts there before training.
+# Files that a scheduler, a script or the user may create there before training.
 _HARMLESS = re.compile(
     r"\..+|lost\+found|events\.out\.tfevents\..+|"
     r".+\.(cfg|csv|err|ini|json|jsonl|log|md|out|py|sbatch|sh|toml|txt|yaml|yml)"
@@ -43,12 +43,13 @@ _HARMLESS = re.compile(
 
 @dataclass(frozen=True)
 class Foreign:
-    """What a directory is instead of a run.
+    """A description of a directory that is not a run.
 
     Args:
-        what: what it holds, in words that follow its path.
+        what: its content in words, as they follow its path in a message.
         way_on: what to do.
-        refused: whether it is no place for a run. Otherwise a run may be there, beside the files.
+        refused: whether a run must not be created in it. If not, a run may be created in addition
+            to the files.
     """
 
     what: str
@@ -57,15 +58,15 @@ class Foreign:
 
 
 def recognise(directory: Path, names: Listing, home: Path | None = None) -> Foreign | None:
-    """Recognise what a directory without a run's journal and checkpoints belongs to; pure.
+    """Recognise the content of a directory without a run's journal and checkpoints; pure.
 
     Args:
         directory: its path.
-        names: what is in it.
+        names: the names in it.
         home: the user's home directory.
 
     Returns:
-        What it is, or None for a directory in which a run may begin.
+        The description, or None for a directory in which a run may begin.
     """
     return (
         _part_of_a_run(directory, names)
@@ -171,7 +172,7 @@ def _some(names: Sequence[str]) -> str:
 def listing(layout: RunLayout) -> dict[str, Sequence[str] | None]:
     """Return what is in a directory, as `recognise` takes it; at most 1,000 names of each.
 
-    A directory in it that may not be read counts as empty.
+    An unreadable subdirectory counts as empty.
 
     Raises:
         OSError: If the directory itself cannot be read.

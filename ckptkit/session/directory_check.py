@@ -16,7 +16,7 @@ def check_directory(layout: RunLayout) -> None:
     """Check that the directory is a run of ckptkit, or can become one.
 
     Raises:
-        ConfigError: If it is a file, or belongs to something else.
+        ConfigError: If it is a file, or belongs to another program.
     """
     with storage_errors("look at", layout.root):
         for path in (layout.root, layout.checkpoints, layout.journal):

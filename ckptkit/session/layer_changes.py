@@ -23,7 +23,7 @@ from ckptkit.tracking.snapshot import describe_leaves
 from ckptkit.tracking.tracker import track
 
 _COMPLETE = (WEIGHTS, "seeds")
-"""Roles of variables that a model has as soon as it is built."""
+"""The roles of variables that exist as soon as a model is built."""
 
 
 def changed_layers(options: RunOptions, checkpoint: Checkpoint | None) -> LayerValues:

@@ -1,7 +1,7 @@
-"""Variables that the train step and the loss use, and that belong to no model.
+"""Finds and saves variables that the train step and the loss use but no model contains.
 
-A loss that closes over `beta`, which a callback moves, is an example. Nothing of Keras lists such a
-variable. It is found in the names that the program's functions use, and in the traced step.
+An example is a loss with `beta` in its closure, which a callback changes. Keras lists no such
+variable. It is found among the names that the program's functions use, and in the traced step.
 """
 
 from __future__ import annotations
@@ -32,16 +32,17 @@ _HOLD_VARIABLES = (
 
 @dataclass(frozen=True)
 class CapturedLeaf(VariableLeaf):
-    """A variable that the train step or the loss uses; one of another shape is left alone."""
+    """A leaf for such a variable; a restore skips it if its shape has changed."""
 
     def assign(self, tensors: Mapping[str, tf.Tensor]) -> None:
-        # The program may use another variable in this place now, and nothing else names it.
+        # The program may use a different variable at this place now, because the place is its only
+        # name.
         if self.variable.shape.is_compatible_with(tensors[""].shape):
             super().assign(tensors)
 
 
 class CapturedVariables:
-    """The variables that a model's train step uses, without those that are in the state already.
+    """The variables of a model's train step and loss that are not yet in the state.
 
     Args:
         model: the model that is trained.
@@ -54,10 +55,10 @@ class CapturedVariables:
         self._found: list[tuple[str, tf.Variable]] = []
 
     def find(self, step: Any) -> None:
-        """Looks for the variables again, as after the first step.
+        """Search for the variables again, for example after the first step.
 
         Args:
-            step: the train function, which may be traced by now; None if there is none yet.
+            step: the train function, which may be traced; None if it does not exist yet.
         """
         known = {
             id(leaf.variable)
@@ -68,7 +69,7 @@ class CapturedVariables:
         for path, variable in (*_named_in_code(self._model), *_traced(step)):
             if id(variable) not in known:
                 found.setdefault(id(variable), (path, variable))
-        # Those that were found before keep their numbers.
+        # Variables that were found earlier keep their numbers.
         before = {id(variable) for _, variable in self._found}
         self._found = [each for each in self._found if id(each[1]) not in known]
         self._found += [each for each in found.values() if id(each[1]) not in before]
@@ -77,7 +78,7 @@ class CapturedVariables:
         """Return the leaves.
 
         Args:
-            name: the name of the entry of the state, the first part of the keys.
+            name: the name of the entry, which is the first part of the keys.
         """
         return [
             CapturedLeaf(f"{name}/{CAPTURED}/{number}", path, variable)
@@ -107,7 +108,7 @@ def _named_in_code(model: Any) -> Iterator[tuple[str, tf.Variable]]:
 
 
 def _names_used(function: Any, seen: set[int]) -> Iterator[tuple[str, Any]]:
-    """Yield what holds variables among the names that a function of the program uses."""
+    """Yield objects with variables among the names that a function of the program uses."""
     function = getattr(function, "python_function", function)  # of a tf.function
     function = getattr(function, "__func__", function)
     if (

@@ -42,10 +42,10 @@ class FitContext:
     cleanup: FitCleanup
 
     def find_captured(self, step: Any) -> None:
-        """Looks for variables that the train step and the loss use, and that belong to no model.
+        """Search for variables that the train step and the loss use but no model contains.
 
         Args:
-            step: the train function, which may be traced by now; None if there is none yet.
+            step: the train function, which may be traced; None if it does not exist yet.
         """
         if self.state.captured is None:
             self.state.captured = CapturedVariables(

@@ -4,7 +4,7 @@ A line contains the format's version, the event's name, the time (seconds since 
 attempt, and the fields of its kind. Readers skip unknown events and fields, so both can be added.
 The docstrings are the table in docs/format.md.
 
-Every event is a name of this package. A new one needs its class only, in the file of its subject.
+Every event is a name of this package. A new event needs only its class, in the file of its subject.
 """
 
 from __future__ import annotations
