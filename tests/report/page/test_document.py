@@ -450,7 +450,7 @@ def test_saves_that_were_not_written_are_a_remark(tmp_path, story):
     document = of(story, tmp_path)
     conforms(document)
     [remark] = [each for each in document.remarks if each.kind == "dropped"]
-    assert "their place: 1." in remark.words
+    assert "replaced them: 1." in remark.words
 
 
 def test_times_that_cannot_be_are_no_trouble(tmp_path, story):
