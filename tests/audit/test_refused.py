@@ -120,4 +120,4 @@ def test_a_limit(tmp_path):
         tmp_path, "--limit-secs", "0.3", "--", *PYTHON, "import time; time.sleep(100)"
     )
     assert code == 1
-    assert "took longer than 0.3 s and was ended (--limit-secs)" in stderr
+    assert "took longer than 0.3 s and was killed (--limit-secs)" in stderr

@@ -102,7 +102,7 @@ def test_a_monitor_that_never_comes_is_named_once(trainings, run):
     with trainings.logged() as lines:
         trainings.fit(run, None, epochs=3, keep=ckptkit.KeepBest("val_los", mode="min"))
     (line,) = [line for line in lines if "the metric 'val_los' was not reported" in line]
-    assert "Metrics that were reported: loss, val_loss." in line
+    assert "Reported metrics: loss, val_loss." in line
 
 
 def test_a_metric_of_a_later_evaluation_is_not_missing(trainings, run):
@@ -119,7 +119,7 @@ def test_a_metric_of_a_later_evaluation_is_not_missing(trainings, run):
 
 
 def test_a_run_that_would_never_save_is_ended_with_its_state_saved(trainings, run):
-    with pytest.raises(ckptkit.ConfigError, match=r"waits for 'val_los'.*: loss, val_loss\."):
+    with pytest.raises(ckptkit.ConfigError, match=r"needs 'val_los'.*: loss, val_loss\."):
         trainings.fit(run, None, epochs=3, save=ckptkit.OnBest("val_los", mode="min"))
     assert kept(run) == [4]
     history = trainings.fit(run, None, epochs=3, save=ckptkit.OnBest("val_loss")).history
@@ -132,5 +132,5 @@ def test_names_in_changed_that_nothing_has(trainings, run):
     with trainings.logged() as lines:
         trainings.fit(run, None, epochs=1, changed=changed, hparams={"depth": 2})
     (line,) = [line for line in lines if "changed=... names" in line]
-    assert "changed names 'lerning_rate', and no hyperparameter" in line
+    assert "names 'lerning_rate', but no hyperparameter" in line
     assert "learning_rate" in line.partition("Valid names:")[2]

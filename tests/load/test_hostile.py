@@ -156,7 +156,7 @@ def test_a_lambda_layer_is_not_run(tmp_path, name):
     model.save(tmp_path / name)
     for objects in (None, {"trap": run_me}):
         with pytest.raises(
-            ckptkit.ConfigError, match=r"Lambda layer 'trap' holds a function.*safe_mode=False"
+            ckptkit.ConfigError, match=r"Lambda layer 'trap' contains a function.*safe_mode=False"
         ):
             ckptkit.load_model(tmp_path / name, objects)
     assert model_description.describe(formats.recognise(tmp_path / name)).model == "Functional"

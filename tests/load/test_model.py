@@ -274,7 +274,7 @@ def unbuildable(why: str) -> keras.Model:
     ("why", "said"),
     [
         ("no get_config", "NoConfig"),
-        ("lambda", "its Lambda layer 'twice' holds a function"),
+        ("lambda", "its Lambda layer 'twice' contains a function"),
         ("learnt", "its learned state \\(adapt\\)"),
     ],
 )

@@ -436,7 +436,7 @@ def a_directory_with_photos(run):
 # -- looking at a run
 
 
-@mistake(r"holds no checkpoint|no checkpoint")
+@mistake(r"contains no checkpoint|no checkpoint")
 def a_restore_of_a_run_that_is_not_there(run):
     manager(run).restore()
 
