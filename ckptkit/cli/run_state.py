@@ -130,7 +130,8 @@ def _has_trained_since(finished: Finished, events: Sequence[Event]) -> bool:
 
 def _finish_in_words(finished: Finished) -> str:
     epochs = f" ({count(finished.epoch, 'epoch')})" if finished.epoch else ""
-    return f"finished at step {finished.step}{epochs}"
+    early = f", stopped early by {plain(finished.stopped_by)}" if finished.stopped_by else ""
+    return f"finished at step {finished.step}{epochs}{early}"
 
 
 def _ended(own: Sequence[Event], finished: Finished | None) -> tuple[str, str] | None:

@@ -6,6 +6,7 @@ Tried with TensorFlow 2.20 and 2.21, and with Keras 3.14 and 3.15.
 from __future__ import annotations
 
 import contextlib
+import random
 from typing import Any
 
 import numpy as np
@@ -54,7 +55,8 @@ class EagerOperations:
 
     It is for steps that are not traced (`run_eagerly=True`, custom loops), which leave no graph to
     examine. A `tf.function` that is called in the block is examined too, without being traced
-    again.
+    again. After `tf.random.set_seed`, an eager operation without a seed of its own is left out:
+    `eager_random` has what it draws from.
 
     Reason: no public name observes operations as they run, or gives the graph of a traced function.
 
@@ -65,6 +67,7 @@ class EagerOperations:
     def __init__(self) -> None:
         self.random: set[str] = set()
         self._examined: set[str] = set()
+        self._seeds = _DrawnSeeds()
 
     def __enter__(self) -> EagerOperations:
         from tensorflow.python.framework import op_callbacks
@@ -80,10 +83,19 @@ class EagerOperations:
         with contextlib.suppress(KeyError):
             op_callbacks.remove_op_callback(self._record)
 
-    def _record(self, operation: Any, *rest: Any, **more: Any) -> None:
+    def _record(
+        self,
+        operation: Any,
+        inputs: Any,
+        attributes: Any,
+        outputs: Any,
+        op_name: Any = None,
+        graph: Any = None,
+    ) -> None:
         name = operation.decode() if isinstance(operation, bytes) else str(operation)
         if name in STATEFUL_RANDOM_OPS:
-            self.random.add(name)
+            if graph is not None or not self._seeds.include(attributes):
+                self.random.add(name)
         elif name.startswith("__"):  # a traced function is an operation with its name
             self._examine(name)
 
@@ -102,6 +114,109 @@ class EagerOperations:
                 for attribute in node.attr.values():
                     called = [attribute.func, *attribute.list.func]
                     pending += [each.name for each in called if each.name]
+
+
+class _DrawnSeeds:
+    """The seeds that TensorFlow has drawn for eager operations since this object was made.
+
+    TensorFlow gives an eager operation without a seed of its own a new one at each call. So such
+    an operation has no state but the generator that these seeds come from.
+    """
+
+    _MOST = 100_000
+    """Seeds that one operation is compared with; a program that draws more is not recognised."""
+
+    def __init__(self) -> None:
+        from tensorflow.python.eager import context
+
+        self._context = context.context()
+        self._generator: Any = getattr(self._context, "_rng", None)
+        self._copy = random.Random()
+        if self._generator is not None:
+            self._copy.setstate(self._generator.getstate())
+        self._drawn: set[int] = set()
+
+    def include(self, attributes: Any) -> bool:
+        """Whether the attributes of an operation name a seed that TensorFlow has drawn for it."""
+        generator = getattr(self._context, "_rng", None)
+        if generator is None or self._context._seed is None:
+            return False
+        if generator is not self._generator:  # the program has set another seed meanwhile
+            self._generator = generator
+            self._copy = random.Random(_as_int(self._context._seed))
+        now = generator.getstate()
+        for _ in range(self._MOST):
+            if self._copy.getstate() == now:
+                break
+            self._drawn.add(self._copy.randint(0, _MOST_SEED) % _MOST_SEED)
+        pairs = dict(zip(attributes[::2], attributes[1::2], strict=False))
+        seeds = {key.decode() if isinstance(key, bytes) else key: pairs[key] for key in pairs}
+        return seeds.get("seed2") in self._drawn
+
+
+_MOST_SEED = 2**31 - 1
+"""TensorFlow draws seeds up to this one, and takes them modulo it."""
+
+
+def _as_int(seed: Any) -> int:
+    return int(np.array(seed))
+
+
+def eager_random() -> dict[str, Any]:
+    """Return the states that eager random operations and new datasets take their seeds from.
+
+    Nothing is drawn or created for it.
+
+    Reason: after `tf.random.set_seed`, each eager operation without a seed of its own, and each
+    dataset that shuffles without one, draws its seed from one `random.Random` of the context,
+    which has no public name. `tf.random.get_global_generator` makes a generator if there is none.
+
+    Returns:
+        `seed` and `generator`: the global seed and the state of that `random.Random`, or None if
+        the program has set no seed. `global`: algorithm and state of
+        `tf.random.get_global_generator()`, or None if it was not used.
+    """
+    from tensorflow.python.eager import context
+    from tensorflow.python.ops import stateful_random_ops
+
+    here, shared = context.context(), stateful_random_ops.global_generator
+    found: dict[str, Any] = {"seed": None, "generator": None, "global": None}
+    if here._seed is not None:
+        version, words, gauss = here._rng.getstate()
+        found["seed"] = _as_int(here._seed)
+        # As an array: it is a part of each save, and has 625 numbers.
+        found["generator"] = (version, np.array(words, np.uint32), gauss)
+    if shared is not None:
+        found["global"] = (int(shared.algorithm), np.array(shared.state))
+    return found
+
+
+def set_eager_random(state: dict[str, Any]) -> None:
+    """Set the states that `eager_random` returned; those that it did not have stay as they are.
+
+    Reason: see `eager_random`. `tf.random.set_seed` only begins the sequence of seeds anew.
+
+    Args:
+        state: the result of `eager_random`.
+    """
+    import tensorflow as tf
+    from tensorflow.python.eager import context
+    from tensorflow.python.ops import stateful_random_ops
+
+    if state["seed"] is not None:
+        # Also if that is the seed already: TensorFlow keeps the kernel of each seed that was drawn
+        # in this process, which would not begin anew if the seed is drawn a second time.
+        tf.random.set_seed(state["seed"])
+        version, words, gauss = state["generator"]
+        context.context()._rng.setstate((version, tuple(int(word) for word in words), gauss))
+    if state["global"] is not None:
+        algorithm, values = state["global"]
+        shared = stateful_random_ops.global_generator
+        if shared is not None and int(shared.algorithm) == algorithm:
+            # In place: functions that were traced have captured its variable.
+            shared.reset(values)
+        else:
+            tf.random.set_global_generator(tf.random.Generator.from_state(values, alg=algorithm))
 
 
 _GLOBAL_SEED = "global_seed_generator"

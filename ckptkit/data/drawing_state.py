@@ -17,7 +17,7 @@ import tensorflow as tf
 
 from ckptkit.compat import tf_captures, tf_data
 from ckptkit.data.data_attributes import DataAttributes
-from ckptkit.tracking.python_state import python_and_numpy, set_python_and_numpy
+from ckptkit.tracking.python_state import program_random, set_program_random
 
 _LARGEST_BYTES = 1 << 20
 """The largest size of a variable whose value is kept for each epoch.
@@ -91,7 +91,7 @@ class DrawingState:
 
     def _with_random(self, read: Callable[[_Used], Any]) -> dict[str, Any]:
         return {
-            **python_and_numpy(),
+            **program_random(),
             "variables": [read(used) if used.is_small else None for used in self._used],
             "attributes": [each.get() for each in self._attributes],
         }
@@ -103,7 +103,7 @@ class DrawingState:
 
         Args:
             state: the result of `at_beginning`.
-            random: whether to also set Python's and NumPy's random states.
+            random: whether to also set the program's random states.
             only_written: whether to keep variables that reading data does not change.
         """
         values = state.get("variables", [])
@@ -129,7 +129,7 @@ class DrawingState:
         but: Callable[[_Used], bool] = lambda used: False,
     ) -> None:
         if random:
-            set_python_and_numpy(state)
+            set_program_random(state)
         self._assign(state.get("variables", []), but)
         for each, values in zip(self._attributes, state.get("attributes", []), strict=False):
             each.set(values)

@@ -23,7 +23,7 @@ from ckptkit.data.iterator_state import (
 from ckptkit.errors import ConfigError
 from ckptkit.run.manifest import DATA
 from ckptkit.tracking.leaves import Leaf, PythonLeaf, Tensors
-from ckptkit.tracking.python_state import python_and_numpy, set_python_and_numpy
+from ckptkit.tracking.python_state import program_random, set_program_random
 
 
 @dataclass
@@ -112,6 +112,10 @@ class LoopData:
         self._is_resumed = False
         # The calls whose earlier passes were read again; once in a process restores the counters.
         self._replayed_calls: set[int] = set()
+        # The body of a resumed epoch runs from its top, so what it draws before its passes is drawn
+        # again, from the states of then. Those of the checkpoint follow at the place in the data.
+        self._random_of_epoch: dict[str, Any] | None = None
+        self._random_at_place: dict[str, Any] | None = None
 
     def leaves(self, name: str) -> list[Leaf]:
         """Return the passes, and the states of their iterators if TensorFlow can save them."""
@@ -127,6 +131,7 @@ class LoopData:
             "passes": [each.to_state() for each in self._passes],
             "beginnings": self._beginnings,
             "drawn_again": self._not_savable_reason,
+            "random_of_epoch": self._random_of_epoch if self._passes else None,
         }
 
     def _set_state(self, state: dict[str, Any]) -> None:
@@ -135,6 +140,7 @@ class LoopData:
         self._passes = [DataPass.from_state(each) for each in state["passes"]]
         self._beginnings = state.get("beginnings", {})
         self._calls, self._is_resumed, self._replayed_calls = 0, True, set()
+        self._random_of_epoch = state.get("random_of_epoch")  # earlier versions have none
 
     def iterator_states(self) -> Tensors:
         """Return the states of the iterators in use, by `<number of the pass>/<part>`.
@@ -161,13 +167,21 @@ class LoopData:
             if int(number) < len(self._passes):
                 self._passes[int(number)].saved[part] = tensor
 
+    def epoch_began(self) -> None:
+        """Note that the body of an epoch begins, or begins again after an interruption in it."""
+        if self._passes and self._random_of_epoch is not None:
+            self._random_at_place = program_random()
+            set_program_random(self._random_of_epoch)
+        else:
+            self._random_of_epoch = program_random()
+
     def epoch_ended(self) -> None:
         """End an epoch of the loop, and all of its passes."""
         for each in self._passes:
             each.broken_off = not each.over or each.broken_off
             self._end(each)
         self._epochs.append([each.earlier for each in self._passes])
-        self._passes, self._calls = [], 0
+        self._passes, self._calls, self._random_at_place = [], 0, None
 
     @property
     def in_use(self) -> bool:
@@ -221,10 +235,12 @@ class LoopData:
             self._passes.append(present)
             iterator = iter(dataset)
         elif present.over:
+            self._arrive(call)
             return  # the pass was already over at the checkpoint, so the epoch continues after it
         else:
             present.drawing = drawing
             iterator = self._resume_pass(present, dataset, drawing, first=not earlier)
+            self._arrive(call)
         if self._not_savable_reason is None:
             self._not_savable_reason = reason_not_savable(iterator)
         present.iterator, present.saved = iterator, {}
@@ -248,6 +264,12 @@ class LoopData:
             raise
         present.end()
 
+    def _arrive(self, call: int) -> None:
+        """Set the random states of the checkpoint, if this is the last pass that it had begun."""
+        if self._random_at_place is not None and call + 1 == len(self._passes):
+            set_program_random(self._random_at_place)
+            self._random_at_place = None
+
     def done(self) -> None:
         """Count the batches of a step that is now complete."""
         for each in self._passes:
@@ -265,8 +287,8 @@ class LoopData:
         That advances the counters of shuffles and the random states of generators to the run's
         position. `ckptkit/keras/fit/fit_replay.py` does the same in `fit`.
         """
-        # Python's and NumPy's random states come from the checkpoint and must not change here.
-        now = python_and_numpy()
+        # The program's random states come from the checkpoint and must not change here.
+        now = program_random()
         # A variable that reading does not change already has the value of this epoch, from the
         # loop's body or the checkpoint.
         drawing.set_beginning(beginning, random=False, only_written=True)
@@ -280,13 +302,13 @@ class LoopData:
                     made + 1 if self._needs_every_batch(iterator, first=number == 0) else 1,
                 )
             )
-        set_python_and_numpy(now)
+        set_program_random(now)
 
     def _resume_pass(
         self, present: DataPass, dataset: Iterable[Any], drawing: DrawingState, *, first: bool
     ) -> Iterator[Any]:
         """Return the iterator of the interrupted pass, at its saved position."""
-        now = python_and_numpy()
+        now = program_random()
         # Data whose position cannot be saved is read again from its start.
         if self._not_savable_reason is not None and present.random is not None:
             drawing.set_epoch(present.random)
@@ -303,7 +325,7 @@ class LoopData:
         else:
             draw_batches(iterator, present.done)
         drawing.set_now(present.values, drawn_again=self._not_savable_reason is not None)
-        set_python_and_numpy(now)
+        set_program_random(now)
         return iterator
 
     def _needs_every_batch(self, iterator: Any, *, first: bool, present: bool = False) -> bool:

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import traceback
 import weakref
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any
 
 from ckptkit.keras import builtin_callbacks
 from ckptkit.keras.callback_state import CallbackStates
+from ckptkit.keras.observed_callbacks import ObservedCallbacks
 from ckptkit.tracking.attribute_state import AttributeState
 
 
@@ -51,6 +52,13 @@ class OtherCallbacks:
         self._states: CallbackStates | None = None
         builtin_callbacks.refuse_backup_and_restore(self._all)
 
+    def put_first(self) -> None:
+        """Make Keras pass its events to them before `CheckpointCallback`.
+
+        A state that is saved at an event then includes what they do at it.
+        """
+        self._set_list([*self._all, self._ours])
+
     def hide(self) -> None:
         """Make Keras pass its events to `CheckpointCallback` only."""
         self._set_list([self._ours])
@@ -58,7 +66,22 @@ class OtherCallbacks:
     def _set_list(self, callbacks: list[Any]) -> None:
         callback_list = self._list()
         if callback_list is not None:
-            callback_list.callbacks = callbacks
+            # A new list, because Keras may be iterating over the old one.
+            callback_list.callbacks = ObservedCallbacks(callbacks, self._ours.model)
+
+    @property
+    def stopped_by(self) -> Any:
+        """The callback that has set `model.stop_training`; None if something else has."""
+        return getattr(getattr(self._list(), "callbacks", None), "stopped_by", None)
+
+    def forget_stop(self) -> None:
+        """Note that training continues after it was stopped."""
+        callbacks = getattr(self._list(), "callbacks", None)
+        if isinstance(callbacks, ObservedCallbacks):
+            callbacks.stopped_by = None
+
+    def __iter__(self) -> Iterator[Any]:
+        return iter(self._all)
 
     def tell(self, event: Callable[[Any], object]) -> None:
         """Pass an event to each of the other callbacks."""
@@ -104,7 +127,8 @@ class OtherCallbacks:
         self,
         attributes: AttributeState,
         state: dict[str, Any],
-        event: Callable[[Any], object],
+        seen: Callable[[Any], object],
+        unseen: Callable[[Any], object],
         train_calls: int,
         test_calls: int,
     ) -> list[str]:
@@ -113,11 +137,12 @@ class OtherCallbacks:
         They receive the current event, then their saved state, and then all later events.
 
         Args:
-            attributes: the restored attributes of Python objects.
-            state: the result of `get`.
-            event: passes the current event to one callback.
-            train_calls: calls of the train function before it.
-            test_calls: calls of the test function before it.
+            attributes: has the attributes that the checkpoint holds.
+            state: the state that `get` returned.
+            seen: passes to one callback the current event that it had seen in the saved state.
+            unseen: passes to one callback the current events that it had not seen then.
+            train_calls: the number of earlier calls of the train function.
+            test_calls: the number of earlier calls of the test function.
 
         Returns:
             A sentence for each saved state that matches no callback.
@@ -126,12 +151,13 @@ class OtherCallbacks:
         # overwrites it.
         self.begin(attributes)
         builtin_callbacks.continue_tensorboard_counts(self._all, train_calls, test_calls)
-        self.tell(event)
+        self.tell(seen)
         process_state = builtin_callbacks.tensorboard_process_state(self._all)
         lost = self.give_back(attributes, state)
         builtin_callbacks.restore_tensorboard_process_state(process_state)
         builtin_callbacks.truncate_csv_files(self._all, state["files"])
-        self._set_list([*self._all, self._ours])
+        self.put_first()
+        self.tell(unseen)
         return lost
 
     def flush(self) -> None:

@@ -68,8 +68,8 @@ class CheckpointCallback(keras.callbacks.Callback):
         (2, 2)
     """
 
-    # This callback does no work at the end of batches. The flag lets Keras dispatch these events in
-    # the background.
+    # This callback does no work at the end of batches, unless another one has stopped training. The
+    # flag lets Keras dispatch these events in the background.
     async_safe = True
 
     def __init__(
@@ -154,12 +154,7 @@ class CheckpointCallback(keras.callbacks.Callback):
                 **self._options,
             )
         )
-        # Moved to the end, so that a state saved at an event includes what other callbacks do at
-        # it. A new list, because Keras is iterating over the old one.
-        call.callback_list.callbacks = [
-            *(each for each in call.callback_list.callbacks if each is not self),
-            self,
-        ]
+        others.put_first()
         export = None if is_switched_off(os.environ) else self._export
         self._fit = open_fit(manager, export, self.model, others, call, self.params or {})
 
@@ -182,6 +177,12 @@ class CheckpointCallback(keras.callbacks.Callback):
         """Note that Keras is about to call the train function."""
         if self._fit is not None:
             self._fit.batch_began(batch)
+
+    def on_train_batch_end(self, batch: int, logs: Any = None) -> None:
+        """Take a snapshot if training was stopped in the middle of an epoch."""
+        # The attribute first: this is called after each batch.
+        if self.model.stop_training and self._fit is not None:
+            self._fit.batch_ended()
 
     def on_test_begin(self, logs: Any = None) -> None:
         """Take a snapshot before the evaluation of an epoch."""

@@ -9,6 +9,7 @@ import keras
 
 from ckptkit.compat import keras_models
 from ckptkit.errors import ConfigError
+from ckptkit.keras.early_stop import EarlyStop
 from ckptkit.layout import TRIAL, RunLayout
 from ckptkit.log import logger
 from ckptkit.restore.assign import has_moved
@@ -72,13 +73,36 @@ def check_not_just_finished(layout: RunLayout, checkpoint: Checkpoint, epochs: i
         ConfigError: If a `fit` of this process has finished the run.
     """
     if is_trained_to_end_here(layout, checkpoint.step):
-        done = checkpoint.manifest.epoch
-        raise ConfigError(
-            f"This process has just finished the run in {layout.root}: {done} epochs are done, and "
-            f"epochs={epochs} would train nothing. epochs is a total, as in Keras. Expected one "
-            "fit(..., epochs=n); or in a loop over epochs, fit(..., epochs=epoch + 1) with "
-            "the same callbacks. For another run, pass fresh='a label' or name another directory."
+        done, further = finished_in_words(checkpoint.manifest, epochs)
+        loop = (
+            ""
+            if checkpoint.manifest.early_stop
+            else " Expected one fit(..., epochs=n); or in a loop over epochs, fit(..., "
+            "epochs=epoch + 1) with the same callbacks."
         )
+        raise ConfigError(
+            f"This process has just finished the run in {layout.root}: {done}, and epochs={epochs} "
+            f"would train nothing. To continue training, {further}.{loop} For another run, pass "
+            "fresh='a label' or name another directory."
+        )
+
+
+def finished_in_words(manifest: Manifest, epochs: int) -> tuple[str, str]:
+    """Return in words how a run has ended, and what trains it further.
+
+    Args:
+        manifest: the manifest of its newest checkpoint.
+        epochs: epochs of the whole run, as the code asks for them.
+    """
+    larger, done = "pass larger epochs (a total, as in Keras)", manifest.epoch
+    early = EarlyStop.from_record(manifest.early_stop)
+    if early is None or done >= epochs:
+        return f"{done} epochs are done", larger
+    total = manifest.total or epochs
+    return (
+        f"{early.who} stopped it early, with {done} of {total} epochs done",
+        f"{early.remedy}; or {larger}, more than {total}",
+    )
 
 
 def check_same_training(checkpoint: Checkpoint, state: Mapping[str, Any], model: Any) -> None:

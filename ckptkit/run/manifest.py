@@ -160,6 +160,9 @@ class ManifestHead:
         not_finite: the paths of the first weights and optimizer variables with NaN or infinity.
             Manifests of earlier versions lack this field and count as finite.
         final: whether this is the state at the end of training.
+        early_stop: who has ended training before its last epoch, if that is its end: `callback`,
+            `epochs`, and where they are known `monitor` and `patience`. Manifests of earlier
+            versions do not say.
         total: the planned number of steps or epochs of the whole run; None if unknown.
         format_version: the version of its format.
     """
@@ -175,6 +178,7 @@ class ManifestHead:
     running_averages: bool = False
     not_finite: tuple[str, ...] = ()
     final: bool = False
+    early_stop: dict[str, str | int] = field(default_factory=dict)
     total: int | None = None
     format_version: int = FORMAT_VERSION
 

@@ -24,16 +24,26 @@ from ckptkit.session.process_state import run_key
 from ckptkit.session.process_state import state as process_state
 
 
-def record_finished(layout: RunLayout, journal: Journal, position: RunPosition) -> None:
+def record_finished(
+    layout: RunLayout, journal: Journal, position: RunPosition, stopped_by: str = ""
+) -> None:
     """Record in the journal that training has reached its end, once for each position.
 
-    If a finished run is started again, no second line is added.
+    A finished run that is started again adds no second line.
+
+    Args:
+        layout: the layout of the run.
+        journal: the journal of the attempt.
+        position: the end.
+        stopped_by: the callback that ended training before its last epoch; by default none did.
     """
     life = this_life(read_journal(layout).events)
     if not any(
         isinstance(event, events.Finished) and event.step == position.step for event in life
     ):
-        journal.record(events.Finished(step=position.step, epoch=position.epoch))
+        journal.record(
+            events.Finished(step=position.step, epoch=position.epoch, stopped_by=stopped_by)
+        )
 
 
 def note_finished(layout: RunLayout, state: Mapping[str, Any]) -> None:

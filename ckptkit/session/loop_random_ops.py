@@ -41,7 +41,8 @@ class FirstTurn:
             self._inexact(
                 f"the loop draws from {', '.join(sorted(operations.random))}, whose state is "
                 "inside TensorFlow's kernels and cannot be saved. Use keras.random with a "
-                "SeedGenerator, tf.random.Generator, or tf.random.stateless_*"
+                "SeedGenerator, tf.random.Generator, or tf.random.stateless_*; outside of a "
+                "tf.function, tf.random.set_seed(n) before the loop is enough"
             )
 
     def stop(self) -> None:

@@ -31,6 +31,8 @@ class RunProgress:
         running_averages: whether the metrics are averages over an unfinished epoch. Those cannot be
             compared with metrics of whole epochs.
         done: whether training has ended at that position.
+        early_stop: who has ended training before its last epoch, as the manifest records it; empty
+            if nobody has.
         total: the number of steps or epochs of the whole run; None if unknown.
         beats: a counter that grows with each activity of training. A launcher uses it to detect a
             training that hangs.
@@ -43,6 +45,7 @@ class RunProgress:
         self._unusable = UnusableMetrics()
         self.forget_metrics()
         self.done = False
+        self.early_stop: dict[str, str | int] = {}
         self.total: int | None = None
         self.beats = 0
         self.after_step: Callable[[int], None] | None = None
@@ -216,6 +219,7 @@ class LoopProgress:
     def epoch(self) -> Iterator[None]:
         """Run the body of one epoch in the block."""
         self._epoch = self._progress.position
+        self._data.epoch_began()
         self._progress.forget_metrics()
         if not self._warned_of_epochs:
             self._epoch_turn = begin(self._epoch, self._optimizers)

@@ -222,6 +222,7 @@ class SaveSchedule:
             hyperparameters=dict(self._hyperparameters),
             versions=self._versions,
             final=final,
+            early_stop=self._progress.early_stop if final else {},
             total=self._progress.total,
         )
 

@@ -130,7 +130,8 @@ class Session(SessionParts):
     def note_finished(self) -> None:
         """Note that training ends at the current position, and record that in the journal."""
         self.progress.done = True
-        record_finished(self.options.layout, self.journal, self.position)
+        early = str(self.progress.early_stop.get("callback", ""))
+        record_finished(self.options.layout, self.journal, self.position, early)
 
     # -- closing
 

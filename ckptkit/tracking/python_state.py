@@ -204,36 +204,47 @@ class ProcessRandom:
     """The random states of the process, as an entry of the state.
 
     Attributes:
-        only_keras: whether a restore leaves Python's and NumPy's states unchanged, because data
+        only_libraries: whether a restore leaves Python's and NumPy's states unchanged, because data
             that was read again has already advanced them.
     """
 
     def __init__(self) -> None:
-        self.only_keras = False
+        self.only_libraries = False
 
     def get_state(self) -> dict[str, Any]:
         """Return the current states, without drawing a number or creating a generator."""
-        return {**python_and_numpy(), "keras": tf_random.global_seed()}
+        return {**program_random(), "keras": tf_random.global_seed()}
 
     def set_state(self, state: dict[str, Any]) -> None:
-        """Set states that `get_state` returned."""
-        if not self.only_keras:
-            set_python_and_numpy(state)
+        """Set states that `get_state` returned, in this version or an earlier one."""
+        set_program_random({**state, "python": None} if self.only_libraries else state)
         # None: the program had no global seed. To set one would change its random numbers.
         if state["keras"] is not None:
             tf_random.set_global_seed(state["keras"])
 
 
-def python_and_numpy() -> dict[str, Any]:
-    """Return the states of `random` and of NumPy's global generator."""
-    return {"python": random.getstate(), "numpy": np.random.get_state()}
+def program_random() -> dict[str, Any]:
+    """Return the states from which a program and its data draw without their own generator.
+
+    These are `random`, NumPy's global generator, and the state from which TensorFlow's eager
+    operations and new datasets take their seeds.
+    """
+    return {
+        "python": random.getstate(),
+        "numpy": np.random.get_state(),
+        "tensorflow": tf_random.eager_random(),
+    }
 
 
-def set_python_and_numpy(state: Mapping[str, Any]) -> None:
-    """Set the states of `random` and of NumPy's global generator.
+def set_program_random(state: Mapping[str, Any]) -> None:
+    """Set states that `program_random` returned.
 
     Args:
-        state: the result of `python_and_numpy`.
+        state: the result of `program_random`. Earlier versions had no `tensorflow`, and `python`
+            may be None: a missing state stays unchanged.
     """
-    random.setstate(state["python"])
-    np.random.set_state(state["numpy"])
+    if state["python"] is not None:
+        random.setstate(state["python"])
+        np.random.set_state(state["numpy"])
+    if state.get("tensorflow") is not None:
+        tf_random.set_eager_random(state["tensorflow"])

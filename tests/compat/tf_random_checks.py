@@ -89,3 +89,52 @@ def set_global_seed():
     tf_random.set_global_seed(state)
     assert (tf_random.global_seed() == state).all()
     assert (keras.random.uniform((2,)).numpy() == after).all()
+
+
+def _drawn():
+    """What the seeds of the context decide: an eager operation, and a new dataset's order."""
+    order = tf.data.Dataset.range(100).shuffle(100).as_numpy_iterator()
+    return [tf.random.normal((3,)).numpy().tolist(), list(order)]
+
+
+def eager_random():
+    assert tf_random.eager_random() == {"seed": None, "generator": None, "global": None}
+    tf.random.normal((2,))
+    assert tf_random.eager_random()["seed"] is None
+    tf.random.set_seed(5)
+    first = tf_random.eager_random()
+    assert first["seed"] == 5
+    assert (tf_random.eager_random()["generator"][1] == first["generator"][1]).all()
+    _drawn()
+    assert any(tf_random.eager_random()["generator"][1] != first["generator"][1]) or (
+        tf_random.eager_random()["generator"][2] != first["generator"][2]
+    )
+    tf.random.get_global_generator().normal((2,))
+    assert tf_random.eager_random()["global"] is not None
+    # The seeds that TensorFlow has drawn itself are told from those that the program gives.
+    for draw, expected in (
+        (lambda: tf.random.normal((2,)), set()),
+        (lambda: tf.random.normal((2,), seed=7), {"RandomStandardNormal"}),
+        (lambda: (tf.random.set_seed(6), tf.random.uniform((2,))), set()),
+        (lambda: tf.function(lambda: tf.random.uniform((2,)))(), {"RandomUniform"}),
+    ):
+        with tf_random.EagerOperations() as operations:
+            draw()
+        assert operations.random == expected, operations.random
+
+
+def set_eager_random():
+    tf.random.set_seed(5)
+    generator = tf.random.get_global_generator()
+    _drawn()
+    state = tf_random.eager_random()
+    after = [_drawn(), generator.normal((2,)).numpy().tolist()]
+    for another in (5, 6):
+        tf.random.set_seed(another)
+        tf_random.set_eager_random(state)
+        assert [_drawn(), generator.normal((2,)).numpy().tolist()] == after
+    tf.random.set_global_generator(tf.random.Generator.from_seed(1, alg="threefry"))
+    tf_random.set_eager_random(state)
+    assert tf.random.get_global_generator().normal((2,)).numpy().tolist() == after[1]
+    tf_random.set_eager_random({"seed": None, "generator": None, "global": None})
+    assert tf_random.eager_random()["seed"] == 5

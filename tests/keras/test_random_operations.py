@@ -8,10 +8,10 @@ import ckptkit
 from tests.keras.conftest import journal_events
 
 
-def eager(trainings, noisy):
+def eager(trainings, noisy, seed=None):
     class Noise(trainings.keras.layers.Layer):
         def call(self, x):
-            return x + trainings.tf.random.normal(trainings.tf.shape(x))
+            return x + trainings.tf.random.normal(trainings.tf.shape(x), seed=seed)
 
     trainings.keras.utils.set_random_seed(3)
     made = trainings.keras.Sequential(
@@ -34,13 +34,22 @@ def test_an_eager_model_of_keras_layers_is_exact(trainings, run):
     assert trainings.bits(resumed) == trainings.bits(whole)
 
 
+def test_an_eager_model_that_draws_without_a_seed_of_its_own(trainings, run):
+    """TensorFlow takes a seed for each draw from a state that is saved."""
+    whole, resumed = eager(trainings, True), eager(trainings, True)
+    trainings.fit(run.with_name("whole"), whole, exact="require")
+    trainings.interrupted(run, eager(trainings, True), batches=6, exact="require")
+    trainings.fit(run, resumed, exact="require")
+    assert trainings.bits(resumed) == trainings.bits(whole)
+
+
 def test_an_eager_model_that_draws_inside_of_tensorflow(trainings, run):
-    trainings.interrupted(run, eager(trainings, True), batches=6)
+    trainings.interrupted(run, eager(trainings, True, seed=5), batches=6)
     (event,) = journal_events(run, "inexact")
     assert "draws from RandomStandardNormal" in event.reason
     for directory in (run, run.with_name("new")):
         with pytest.raises(ckptkit.ConfigError, match="draws from RandomStandardNormal"):
-            trainings.fit(directory, eager(trainings, True), exact="require")
+            trainings.fit(directory, eager(trainings, True, seed=5), exact="require")
 
 
 def test_a_traced_model_is_examined_in_a_later_attempt_as_well(trainings, run):

@@ -7,6 +7,7 @@ from typing import Any
 
 from ckptkit.compat import keras_fit, keras_models
 from ckptkit.export.export_spec import ExportSpec
+from ckptkit.keras.early_stop import EarlyStop
 from ckptkit.keras.fit.fit_context import FitContext
 from ckptkit.keras.fit.fit_position import FitPosition
 from ckptkit.keras.fit.fit_resume import FitResume, start_resume
@@ -17,6 +18,7 @@ from ckptkit.keras.same_training_check import (
     check_not_just_finished,
     check_same_training,
     configured_in_code,
+    finished_in_words,
     warn_other_counts,
 )
 from ckptkit.log import logger
@@ -34,17 +36,21 @@ class Opening(Enum):
     ALREADY_FINISHED = "already finished"
 
 
-def decide_opening(newest: Manifest | None, epochs: int) -> Opening:
+def decide_opening(
+    newest: Manifest | None, epochs: int, *, early_stop_holds: bool = True
+) -> Opening:
     """Decide what a `fit` does with its run; pure.
 
     Args:
         newest: the manifest of the newest good checkpoint, or None if the run has none.
         epochs: the number of epochs of the whole run, as the code requests it now.
+        early_stop_holds: whether what has stopped the run early, if it was, would still do so.
     """
     if newest is None:
         return Opening.NEW_RUN
     # A final checkpoint may be before its total if EarlyStopping has ended that training.
-    if newest.epoch >= epochs or (newest.final and (newest.total or 0) >= epochs):
+    is_over = newest.final and (newest.total or 0) >= epochs and early_stop_holds
+    if newest.epoch >= epochs or is_over:
         return Opening.ALREADY_FINISHED
     return Opening.RESUME
 
@@ -96,7 +102,10 @@ def begin_fit(fit: FitContext, checkpoint: Checkpoint | None) -> FitResume | Non
     Raises:
         ConfigError: If a `fit` of this process has finished the run, so nothing would be trained.
     """
-    opening = decide_opening(checkpoint.manifest if checkpoint is not None else None, fit.epochs)
+    manifest = checkpoint.manifest if checkpoint is not None else None
+    early = EarlyStop.from_record(manifest.early_stop) if manifest is not None else None
+    holds = early is None or early.holds(fit.others)
+    opening = decide_opening(manifest, fit.epochs, early_stop_holds=holds)
     if opening is not Opening.ALREADY_FINISHED:
         make_skipped_passes(fit.call.sources)
     if checkpoint is None:
@@ -130,10 +139,9 @@ def _restore_finished_run(fit: FitContext, checkpoint: Checkpoint) -> None:
     # Only in this way does Keras run no epoch and still call `on_train_end`.
     keras_fit.set_initial_epoch(fit.model, max(fit.epochs, fit.state.run_position.epoch))
     logger.info(
-        "this run has finished: %d epochs are done, so nothing is trained. To continue training, "
-        "pass larger epochs (a total, as in Keras). For another run, pass fresh='a label' or "
-        "name another directory",
-        checkpoint.manifest.epoch,
+        "this run has finished: %s, so nothing is trained. To continue training, %s. For another "
+        "run, pass fresh='a label' or name another directory",
+        *finished_in_words(checkpoint.manifest, fit.epochs),
     )
 
 

@@ -6,7 +6,7 @@ from typing import Any
 
 from ckptkit.data.iterator_state import reason_not_savable
 from ckptkit.keras.fit.fit_context import FitContext
-from ckptkit.keras.fit.fit_position import EpochPass
+from ckptkit.keras.fit.fit_position import EVALUATION, STEP, EpochPass
 from ckptkit.keras.fit.fit_resume import FitResume
 from ckptkit.keras.fit.fit_stage import FitStage
 from ckptkit.keras.fit.plain_logs import named_logs
@@ -52,12 +52,18 @@ class Evaluation:
         self._stage_before = fit.stages.now
         fit.stages.move(FitStage.EVALUATING)
         self._pass = EpochPass()
-        fit.state.position.evaluating = True
         # Also kept in reserve: another thread saves it if the training thread reaches no safe point
-        # before the machine goes away.
-        self._before = fit.session.stopping.reserve = fit.session.take()
-        fit.state.position.evaluating = False
+        # before the machine goes away. After a stop in the middle of an epoch, Keras evaluates
+        # before it leaves, and the run continues in the middle.
+        self._before = fit.session.stopping.reserve = fit.stopped or self._take_before()
         self.serve_stop()
+
+    def _take_before(self) -> Taken:
+        position = self._fit.state.position
+        position.taken_at = EVALUATION
+        taken = self._fit.session.take()
+        position.taken_at = STEP
+        return taken
 
     def serve_stop(self) -> None:
         """Serve a request to stop between two batches, with the state from before the evaluation.

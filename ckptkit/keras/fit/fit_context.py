@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from ckptkit.compat import keras_fit
@@ -11,6 +11,7 @@ from ckptkit.keras.fit.captured_variables import CapturedVariables
 from ckptkit.keras.fit.fit_cleanup import FitCleanup
 from ckptkit.keras.fit.fit_stage import FitStages
 from ckptkit.keras.fit.fit_state import FitState
+from ckptkit.session.saver import Taken
 from ckptkit.session.session import Session
 
 
@@ -29,6 +30,7 @@ class FitContext:
         state: the state that `fit` adds to a checkpoint.
         stages: the stage of the `fit`.
         cleanup: undoes all changes and closes the run.
+        stopped: the state in the middle of an epoch at which training was stopped, if it was.
     """
 
     model: Any
@@ -40,6 +42,7 @@ class FitContext:
     state: FitState
     stages: FitStages
     cleanup: FitCleanup
+    stopped: Taken | None = field(default=None, init=False)
 
     def find_captured(self, step: Any) -> None:
         """Search for variables that the train step and the loss use but no model contains.

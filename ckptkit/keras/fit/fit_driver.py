@@ -57,14 +57,21 @@ class FitDriver:
             self._resume.epoch_began(epoch)
             return
         # After the last epoch, Keras begins another one only if `model.stop_training` was cleared.
-        if fit.stages.now in (FitStage.TRAINED, FitStage.DIVERGED):
+        if fit.stages.has_ended:
             fit.stages.move(FitStage.TRAINING)
+            fit.others.forget_stop()
+            if self._end.withdraw():  # Keras has counted the epoch that was left in its middle
+                self._count_epoch(epoch - 1, {})
         fit.state.position.random_of_epoch = fit.state.drawing.at_epoch()
         fit.state.run_position = RunPosition(fit.state.run_position.step, epoch, 0)
 
     def batch_began(self, batch: int) -> None:
         """Handle the event that Keras calls the train function for the batches from `batch` on."""
         self._train_step.announce(batch)
+
+    def batch_ended(self) -> None:
+        """Handle the end of a batch in which training was stopped."""
+        self._end.batch_ended()
 
     def evaluation_began(self) -> None:
         """Handle the event that an epoch's evaluation begins."""
@@ -92,13 +99,19 @@ class FitDriver:
             if fit.stages.now is FitStage.REPLAYING:
                 self._resume.check_data_reaches(epoch)
                 return
+        if self._end.leaves_epoch():
+            return
         # Before the final snapshot: a longer training resumes at the beginning of the next epoch.
-        position = fit.state.position
-        position.epochs.append(position.now)
-        position.now = EpochPass()
-        fit.state.run_position = RunPosition(fit.state.run_position.step, epoch + 1, 0)
-        fit.session.step_done(fit.state.run_position, named_logs(logs))
+        self._count_epoch(epoch, logs)
         self._end.epoch_ended(epoch, logs)
+
+    def _count_epoch(self, epoch: int, logs: Mapping[str, Any]) -> None:
+        state = self._fit.state
+        state.position.epochs.append(state.position.now)
+        state.position.now = EpochPass()
+        state.position.random_of_epoch = state.drawing.at_epoch()
+        state.run_position = RunPosition(state.run_position.step, epoch + 1, 0)
+        self._fit.session.step_done(state.run_position, named_logs(logs))
 
     def training_ended(self) -> None:
         """Handle the end of training: save the final state, publish the model, close the run."""

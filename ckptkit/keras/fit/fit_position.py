@@ -34,6 +34,10 @@ class EpochPass:
         return cls(**{name: state[name] for name in cls.__dataclass_fields__ if name in state})
 
 
+STEP, EVALUATION, BATCH_END, EPOCH_END = "step", "evaluation", "batch_end", "epoch_end"
+"""Values of `FitPosition.taken_at`."""
+
+
 @dataclass
 class FitPosition:
     """The position of a `fit`: its finished epochs and evaluations, and the current epoch.
@@ -44,7 +48,10 @@ class FitPosition:
         evaluations: the finished evaluations.
         now: the current epoch.
         per_call: the number of batches in a call (`steps_per_execution`).
-        evaluating: whether the training of the current epoch is over and its evaluation begins.
+        taken_at: the event after which the state was taken: `step` is the entry to a step, when the
+            callbacks had seen that step begin, and `evaluation` the beginning of an evaluation;
+            `batch_end` and `epoch_end` are the ends of the last batch and epoch, after which
+            nothing has begun.
         drawn_again: the reason why a resume must read the data again, or None if an iterator's
             state is saved.
         evaluation_drawn_again: the same reason for the evaluation's data.
@@ -63,7 +70,7 @@ class FitPosition:
     evaluations: list[EpochPass] = field(default_factory=list)
     now: EpochPass = field(default_factory=EpochPass)
     per_call: int = 1
-    evaluating: bool = False
+    taken_at: str = STEP
     drawn_again: str | None = None
     evaluation_drawn_again: str | None = None
     logs: dict[str, Any] = field(default_factory=dict)
@@ -73,6 +80,11 @@ class FitPosition:
     random: dict[str, Any] | None = None
     random_of_epoch: dict[str, Any] | None = None
     drawing: dict[str, Any] | None = None
+
+    @property
+    def evaluating(self) -> bool:
+        """Whether the training of the current epoch is over and its evaluation begins."""
+        return self.taken_at == EVALUATION
 
     @property
     def epoch(self) -> int:
@@ -91,7 +103,7 @@ class FitPosition:
 
     def to_state(self) -> dict[str, Any]:
         """Return plain values for the checkpoint."""
-        return asdict(self)
+        return {**asdict(self), "evaluating": self.evaluating}  # as version 0.1 reads it
 
     @classmethod
     def from_state(cls, state: dict[str, Any]) -> FitPosition:
@@ -99,6 +111,8 @@ class FitPosition:
         known = {name: state[name] for name in cls.__dataclass_fields__ if name in state}
         known["epochs"] = [EpochPass.from_state(each) for each in known.get("epochs", [])]
         known["evaluations"] = [EpochPass.from_state(each) for each in known.get("evaluations", [])]
+        if state.get("evaluating"):
+            known["taken_at"] = EVALUATION
         known["now"] = EpochPass.from_state(known.get("now", {}))
         return cls(**known)
 
@@ -181,4 +195,6 @@ def read_position(checkpoint: Checkpoint, per_call: int) -> FitPosition:
             f"checkpoint is at batch {checkpoint.manifest.batch}: no call of that size ends there. "
             "Restore the earlier value until the end of this epoch."
         )
+    if checkpoint.manifest.final and "taken_at" not in state["place"]:
+        position.taken_at = EPOCH_END  # version 0.1 took the state of the end there
     return position

@@ -13,9 +13,10 @@ from typing import Any
 from ckptkit.compat import keras_fit, keras_models
 from ckptkit.data.iterator_state import batches_of, describe
 from ckptkit.errors import ConfigError
+from ckptkit.keras.early_stop import renew_patience
 from ckptkit.keras.fit.data_record import data_changes, start_training
 from ckptkit.keras.fit.fit_context import FitContext
-from ckptkit.keras.fit.fit_position import read_position
+from ckptkit.keras.fit.fit_position import EPOCH_END, EVALUATION, STEP, read_position
 from ckptkit.keras.fit.fit_replay import EvaluationReplay, TrainReplay
 from ckptkit.keras.fit.fit_stage import FitStage
 from ckptkit.run.checkpoint_catalog import Checkpoint
@@ -178,7 +179,8 @@ class FitResume:
     def _restore(self, iterator: Any) -> None:
         """Assign the checkpoint's state, after everything that Keras changes before a step."""
         fit, position = self._fit, self._fit.state.position
-        fit.others.tell(lambda callback: callback.on_epoch_begin(position.epoch, {}))
+        if position.taken_at != EPOCH_END:
+            fit.others.tell(lambda callback: callback.on_epoch_begin(position.epoch, {}))
         fit.state.iterator = iterator
         fit.state.missing_batches = self._training.missing(iterator)
         pipeline, batches = describe(iterator), batches_of(iterator, fit.steps_per_epoch)
@@ -188,7 +190,7 @@ class FitResume:
         position.pipeline, position.batches = pipeline, batches
         # Data that was read again has already used its random numbers of Python and NumPy. With the
         # states of the checkpoint it would use them twice.
-        fit.session.random.only_keras = position.drawn_again is not None
+        fit.session.random.only_libraries = position.drawn_again is not None
         fit.find_captured(self._step)
         with fit.session.reading(self._checkpoint):
             fit.state.run_position = fit.session.restore(self._checkpoint)
@@ -224,28 +226,44 @@ class FitResume:
     def show_callbacks(self, tell: Callable[[Any], None]) -> None:
         """End the replay: restore the other callbacks, which receive Keras' events again.
 
-        They had already received the current event when the state was saved. So their changes to
-        the model at this event are part of the saved state, and are undone.
+        If they had already received the current event when the state was taken, their changes to
+        the model at this event are part of the saved state, and are undone. A state that was taken
+        at the end of a batch or an epoch includes none of them, as the learning rate of the next
+        epoch.
 
         Args:
             tell: passes the current event to a callback.
         """
-        restored, position = _values_of(self._fit), self._fit.state.position
-        drawing = self._fit.state.drawing.now()
-        lost = self._fit.others.show(
-            self._fit.session.tracked.attributes,
-            self._fit.state.loaded,
-            tell,
-            position.train_calls,
-            position.test_calls,
-        )
-        _assign(restored)
-        self._fit.state.drawing.set_now(drawing, drawn_again=position.drawn_again is not None)
+        fit, position = self._fit, self._fit.state.position
+        taken_at, position.taken_at = position.taken_at, STEP
+        attributes = fit.session.tracked.attributes
+        calls = (position.train_calls, position.test_calls)
+        if taken_at in (STEP, EVALUATION):
+            restored, drawing = _values_of(fit), fit.state.drawing.now()
+            lost = fit.others.show(attributes, fit.state.loaded, tell, _nothing, *calls)
+            _assign(restored)
+            fit.state.drawing.set_now(drawing, drawn_again=position.drawn_again is not None)
+        else:
+            unseen = self._next_epoch(tell) if taken_at == EPOCH_END else tell
+            lost = fit.others.show(attributes, fit.state.loaded, _nothing, unseen, *calls)
         self._untouched = []
         self._fit.stages.move(FitStage.TRAINING)
         for reason in lost:
             self._fit.session.inexact(reason)
         self._fit.session.tracked.attributes.report()
+
+    def _next_epoch(self, tell: Callable[[Any], None]) -> Callable[[Any], None]:
+        """Return a function that passes a callback the beginning of an epoch, then `tell`."""
+        epoch = self._fit.state.position.epoch
+        stopped_early = bool(self._checkpoint.manifest.early_stop)
+
+        def begin(callback: Any) -> None:
+            if stopped_early:
+                renew_patience(callback)
+            callback.on_epoch_begin(epoch, {})
+            tell(callback)
+
+        return begin
 
     def pass_missing_evaluation(self, epoch: int, logs: Mapping[str, Any]) -> None:
         """End the replay in an epoch whose evaluation the program no longer makes.
@@ -260,6 +278,10 @@ class FitResume:
         self.show_callbacks(lambda callback: None)
         # Keras is iterating over the list from which they were removed.
         self._fit.others.tell(lambda callback: callback.on_epoch_end(epoch, dict(logs)))
+
+
+def _nothing(callback: Any) -> None:
+    """Pass no event to a callback."""
 
 
 def _timed_first_step(fit: FitContext) -> Callable[[Any], Any]:

@@ -23,6 +23,8 @@ class FitStage(Enum):
     """`fit` is evaluating after an epoch."""
     TRAINED = "trained"
     """The last epoch is complete, and the final snapshot is taken."""
+    STOPPED = "stopped"
+    """Training was stopped before its end, as by a clock; the run is not finished."""
     DIVERGED = "diverged"
     """Training was stopped with a loss of NaN or infinity."""
     FINISHED_BEFORE = "finished before"
@@ -33,17 +35,21 @@ class FitStage(Enum):
 
 _S = FitStage
 
+_ENDS = frozenset({_S.TRAINED, _S.STOPPED, _S.DIVERGED})
+"""How the training of a `fit` may end."""
+
 LEGAL_MOVES: Mapping[FitStage, frozenset[FitStage]] = {
     _S.PREPARING: frozenset({_S.STARTING, _S.REPLAYING, _S.FINISHED_BEFORE}),
     # Keras may evaluate before the first step, if a callback asks for it.
-    _S.STARTING: frozenset({_S.TRAINING, _S.EVALUATING, _S.TRAINED, _S.DIVERGED}),
+    _S.STARTING: frozenset({_S.TRAINING, _S.EVALUATING, *_ENDS}),
     _S.REPLAYING: frozenset({_S.RESTORED}),
     _S.RESTORED: frozenset({_S.TRAINING}),
-    _S.TRAINING: frozenset({_S.EVALUATING, _S.TRAINED, _S.DIVERGED}),
+    _S.TRAINING: frozenset({_S.EVALUATING, *_ENDS}),
     # An evaluation ends in the stage in which it began.
-    _S.EVALUATING: frozenset({_S.STARTING, _S.TRAINING, _S.TRAINED, _S.DIVERGED}),
+    _S.EVALUATING: frozenset({_S.STARTING, _S.TRAINING, *_ENDS}),
     # A subclass of CheckpointCallback may clear `model.stop_training` after the epoch's end.
     _S.TRAINED: frozenset({_S.TRAINING, _S.EVALUATING}),
+    _S.STOPPED: frozenset({_S.TRAINING, _S.EVALUATING}),
     _S.DIVERGED: frozenset({_S.TRAINING, _S.EVALUATING}),
     _S.FINISHED_BEFORE: frozenset(),
     _S.CLOSED: frozenset(),
@@ -77,6 +83,11 @@ class FitStages:
                 f"{[*legal, FitStage.CLOSED.value]}. Received: {to.value!r}."
             )
         self.now = to
+
+    @property
+    def has_ended(self) -> bool:
+        """Whether the last epoch is over; Keras may still begin another one."""
+        return self.now in _ENDS
 
     @property
     def is_replaying(self) -> bool:

@@ -22,7 +22,7 @@ from ckptkit.keras.fit.fit_position import FitPosition
 from ckptkit.keras.fit.fit_replay import EvaluationReplay, TrainReplay
 from ckptkit.log import logger
 from ckptkit.tracking import shuffle_orders
-from ckptkit.tracking.python_state import python_and_numpy, set_python_and_numpy
+from ckptkit.tracking.python_state import program_random, set_program_random
 
 _ATTRIBUTE = "_ckptkit_skipped_passes"
 """The attribute in which a stage keeps skipped passes.
@@ -47,13 +47,13 @@ class SkippedPasses:
 
     def make(self) -> None:
         """Makes the passes; Python's and NumPy's random states and all variables stay."""
-        random, drawing = python_and_numpy(), DrawingState(self.call.sources)
+        random, drawing = program_random(), DrawingState(self.call.sources)
         now = drawing.now()
         if self.position.random is not None:
             drawing.set_beginning(self.position.random)
         self._draw()
         drawing.set_now(now, drawn_again=False)
-        set_python_and_numpy(random)
+        set_program_random(random)
 
     def _draw(self) -> None:
         position = self._position_to_draw()

@@ -123,11 +123,15 @@ class Failed(Event):
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Finished(Event):
-    """Training reached its end."""
+    """Training reached its end.
+
+    `stopped_by` is the callback that ended it before its last epoch, or empty.
+    """
 
     event: ClassVar[str] = "finished"
     step: int
     epoch: int
+    stopped_by: str = ""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

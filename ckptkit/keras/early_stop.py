@@ -1,0 +1,129 @@
+"""Early stops: the end of training that a callback has decided on, because it judges the model.
+
+Any other stop before the last epoch, as by a clock or a budget, leaves the run unfinished.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import keras
+
+from ckptkit.log import logger
+
+_OF_KERAS = (keras.callbacks.EarlyStopping, keras.callbacks.TerminateOnNaN)
+
+
+def judges_model(callback: Any) -> bool:
+    """Whether a callback stops training because the model is done, not because time is over.
+
+    Those are Keras' `EarlyStopping` and `TerminateOnNaN`, classes derived from them, and callbacks
+    of the user's with the attribute `judges_model = True`.
+    """
+    told = getattr(callback, "judges_model", None)
+    return told if isinstance(told, bool) else isinstance(callback, _OF_KERAS)
+
+
+@dataclass(frozen=True)
+class EarlyStop:
+    """The end of training before its last epoch, by a callback that judges the model.
+
+    Args:
+        callback: the name of its class.
+        epochs: the epochs that were done.
+        monitor: the metric that it watched, or None.
+        patience: its patience in epochs, or None.
+    """
+
+    callback: str
+    epochs: int
+    monitor: str | None = None
+    patience: int | None = None
+
+    @classmethod
+    def by(cls, callback: Any, epochs: int) -> EarlyStop:
+        """Return the early stop by a callback after so many epochs."""
+        return cls(type(callback).__name__, epochs, *_monitor_and_patience(callback))
+
+    @classmethod
+    def from_record(cls, record: Mapping[str, Any]) -> EarlyStop | None:
+        """Return the early stop that a manifest records; None if it records none."""
+        if not record:
+            return None
+        return cls(**{name: record[name] for name in cls.__dataclass_fields__ if name in record})
+
+    def to_record(self) -> dict[str, str | int]:
+        """Return plain values for the manifest, without those that are not known."""
+        return {name: value for name, value in asdict(self).items() if value is not None}
+
+    def holds(self, callbacks: Iterable[Any]) -> bool:
+        """Whether one of the present callbacks would still have stopped training there.
+
+        That is not so if the callback is gone or watches another metric now, or if its patience is
+        larger.
+        """
+        for callback in callbacks:
+            monitor, patience = _monitor_and_patience(callback)
+            if (
+                type(callback).__name__ == self.callback
+                and monitor == self.monitor
+                and (self.patience is None or patience is None or patience <= self.patience)
+            ):
+                return True
+        return False
+
+    @property
+    def who(self) -> str:
+        """The callback with what it watched, in words."""
+        watched = [
+            text
+            for text in (
+                self.monitor and f"monitor={self.monitor!r}",
+                self.patience is not None and f"patience={self.patience}",
+            )
+            if text
+        ]
+        return f"{self.callback}({', '.join(watched)})"
+
+    @property
+    def remedy(self) -> str:
+        """What lets training continue, in words."""
+        patience = (
+            f"give {self.callback} a larger patience"
+            if self.patience is not None
+            else f"change what {self.callback} decides by"
+        )
+        return f"{patience}, or take it out of callbacks"
+
+
+def _monitor_and_patience(callback: Any) -> tuple[str | None, int | None]:
+    monitor, patience = getattr(callback, "monitor", None), getattr(callback, "patience", None)
+    return (
+        monitor if isinstance(monitor, str) else None,
+        patience if isinstance(patience, int) else None,
+    )
+
+
+def renew_patience(callback: Any) -> None:
+    """Begins the patience of an `EarlyStopping` anew, if it has spent it.
+
+    Who asks for more epochs after an early stop expects more than the one that it would take to
+    stop again. What it has seen best stays. A patience that was raised is not spent yet, and runs
+    out as it would have then.
+    """
+    if not isinstance(callback, keras.callbacks.EarlyStopping):
+        return
+    # Of the stop that is over: Keras would print it at the end of training.
+    callback.stopped_epoch = 0
+    if callback.wait >= callback.patience:
+        logger.info(
+            "%s had spent its patience of %d epochs when it stopped this run: it begins anew, and "
+            "%s=%s is still what it has to surpass",
+            type(callback).__name__,
+            callback.patience,
+            callback.monitor,
+            callback.best,
+        )
+        callback.wait = 0
