@@ -45,7 +45,7 @@ def test_only_what_is_waited_for_is_read():
 @pytest.mark.parametrize("save", [BEST, BEST | ckptkit.OnBest("val_lss", mode="max")])
 def test_with_no_other_policy_it_is_an_error(save):
     with pytest.raises(
-        ckptkit.ConfigError, match=r"'val_los'.*Expected one of: loss, val_loss\. The state"
+        ckptkit.ConfigError, match=r"'val_los'.*one of: loss, val_loss\. The current state"
     ):
         watch(save).report(list(save.monitors), ["val_loss", "loss"], training=True)
 
@@ -68,4 +68,4 @@ def test_with_another_policy_or_at_the_end_it_is_a_warning(save, training, caplo
         watch(save).report(["val_los"], ["loss"], training=training)
     (line,) = caplog.messages
     assert "the metric 'val_los' was not reported" in line
-    assert "reported: loss. A val_ metric needs validation_data in fit." in line
+    assert "Reported metrics: loss. A val_ metric needs validation_data in fit." in line
