@@ -17,10 +17,11 @@
 from __future__ import annotations
 
 from ckptkit.exit_codes import ExitCode
+from ckptkit.printable_text import printable
 
 
 class CheckpointError(Exception):
-    """The base class of all errors of this library.
+    """The root of all errors of this library; its text has no control characters.
 
     Example:
         >>> import ckptkit
@@ -30,6 +31,10 @@ class CheckpointError(Exception):
         ...     print(type(error).__name__)
         CheckpointNotFoundError
     """
+
+    def __init__(self, *args: object) -> None:
+        # Messages quote names and files of strangers, and a traceback is shown on a terminal.
+        super().__init__(*(printable(each) if isinstance(each, str) else each for each in args))
 
 
 class CheckpointNotFoundError(CheckpointError, FileNotFoundError):

@@ -14,6 +14,8 @@ STATE_FILE = "checkpoint"
 MAX_ATTEMPT = 10**9 - 1
 TRIAL = "{trial}"
 """The placeholder in the directory of a `CheckpointCallback` for the name of each training."""
+MAX_STEP = 10**18 - 1
+"""Larger steps have no name that a reader knows again."""
 
 PREFIX = "ckpt"
 
@@ -97,6 +99,10 @@ class RunLayout:
     @property
     def aside(self) -> Path:
         return self.root / "aside"
+
+    @property
+    def fresh(self) -> Path:
+        return self.root / "fresh"
 
     @property
     def lock(self) -> Path:

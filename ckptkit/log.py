@@ -4,7 +4,24 @@ from __future__ import annotations
 
 import logging
 
+from ckptkit.printable_text import printable
+
 logger = logging.getLogger("ckptkit")
+
+
+def _escape(record: logging.LogRecord) -> bool:
+    """Escape the control characters in a line, which a terminal would obey; a filter."""
+    try:
+        text = record.getMessage()
+    except (TypeError, ValueError):  # logging itself reports a wrong number of arguments
+        return True
+    if (shown := printable(text)) != text:
+        record.msg, record.args = shown, None
+    return True
+
+
+# On the logger and not on a handler, so that it also holds for the handlers of the program.
+logger.addFilter(_escape)
 
 
 def show_by_default() -> None:

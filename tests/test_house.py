@@ -51,7 +51,7 @@ FLOORS = [
     {"layout"},
     {"position", "clock", "log", "threads", "keras_backend"},
     {"errors", "process_hooks"},
-    {"exit_codes"},
+    {"exit_codes", "printable_text"},
     {"__init__"},
 ]
 """Rooms from top to bottom. A room imports from the floors below its own; inside a room, files
@@ -76,6 +76,7 @@ WITHOUT_TENSORFLOW = {
     "layout",
     "errors",
     "exit_codes",
+    "printable_text",
     "position",
     "clock",
     "log",

@@ -21,6 +21,7 @@ import click
 
 from ckptkit.cli.command_group import group
 from ckptkit.cli.error_codes import exit_code, message
+from ckptkit.cli.guarded_process import is_guarded, run_guarded
 from ckptkit.cli.plain_text import plain
 from ckptkit.errors import CheckpointError
 from ckptkit.exit_codes import ExitCode
@@ -37,11 +38,18 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command.
 
     Args:
-        arguments: the arguments after the program's name; by default those of this process.
+        arguments: the arguments after the program's name; by default those of this process. Only
+            by default a command that reads files of strangers gets a process of its own.
 
     Returns:
         The exit code.
     """
+    if arguments is None and is_guarded(sys.argv[1:]):
+        return run_guarded(lambda: _main(None))
+    return _main(arguments)
+
+
+def _main(arguments: Sequence[str] | None) -> int:
     for stream in (sys.stdout, sys.stderr):
         if hasattr(stream, "reconfigure"):
             # The terminal's encoding may lack characters of a name on disk. They are escaped, as

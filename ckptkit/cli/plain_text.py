@@ -8,6 +8,8 @@ import re
 import time
 from collections.abc import Mapping
 
+from ckptkit.printable_text import printable
+
 _PREFERRED = ("val_loss", "loss", "val_accuracy", "accuracy")
 
 
@@ -16,10 +18,7 @@ def plain(text: object) -> str:
 
     Files and journals may hold any bytes, and a terminal would obey some of them.
     """
-    return "".join(
-        c if c.isprintable() else c.encode("unicode_escape", "backslashreplace").decode()
-        for c in str(text)
-    )
+    return printable(str(text)).replace("\n", "\\n").replace("\t", "\\t")
 
 
 def count(number: int, one: str, many: str | None = None) -> str:

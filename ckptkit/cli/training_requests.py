@@ -276,6 +276,4 @@ def _training_claim(layout: RunLayout) -> Claim | None:
 
 def _has_died(claim: Claim) -> bool:
     """Whether the owner has died for certain; of another machine that cannot be known."""
-    owner = claim.owner
-    # The kernel drops the lock when a process dies. `is_held` is None if it cannot tell.
-    return owner is not None and owner.machine.is_same(this_machine()) and claim.is_held() is False
+    return claim.is_running(this_machine()) is False

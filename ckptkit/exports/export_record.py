@@ -9,6 +9,7 @@ import msgspec
 from ckptkit.errors import ExportError
 from ckptkit.run.manifest import FileEntry, Number, seal, unseal
 from ckptkit.storage.files import read_bounded
+from ckptkit.storage.json_bytes import json_bytes
 from ckptkit.storage.proof_of_damage import not_read, proven_damage
 
 EXPORT_RECORD = "EXPORT.json"
@@ -125,7 +126,7 @@ class _VersionedRecord(msgspec.Struct):
 
 def encode_export(record: ExportRecord) -> bytes:
     """Return the bytes of `EXPORT.json`."""
-    return seal(msgspec.json.format(msgspec.json.encode(record), indent=1))
+    return seal(msgspec.json.format(json_bytes(record), indent=1))
 
 
 def decode_export(data: bytes, where: Path) -> ExportRecord:

@@ -123,7 +123,7 @@ class CheckpointCallback(keras.callbacks.Callback):
             else StoredRun(layout_of(self._directory(self._given, callbacks, call)))
         )
         fresh = self._options.get("fresh")
-        return bool(run.checkpoints) and (fresh is None or is_known_label(run.journal, fresh))
+        return bool(run.checkpoints) and (fresh is None or is_known_label(run.layout, fresh))
 
     def on_train_begin(self, logs: Any = None) -> None:
         """Open the run, and prepare `fit` to continue from the newest good checkpoint.

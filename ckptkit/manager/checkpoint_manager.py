@@ -198,9 +198,9 @@ class CheckpointManager(TrainingLoops):
     def close(self) -> None:
         """Close the run after the save in progress; the end of `with manager:` does the same.
 
-        It saves the progress of a loop that `break` or `sys.exit()` has left. It saves nothing
-        while an exception is being handled. It serves a request to stop that came after the last
-        turn.
+        Saves what a loop left by `break` or `sys.exit()` had done, as `steps` describes; saves
+        nothing while an exception is being handled. A request to stop that no turn has met is
+        served here.
 
         Raises:
             ConfigError: Inside a tf.function.
@@ -244,9 +244,10 @@ class CheckpointManager(TrainingLoops):
 
         Raises:
             StorageError: If the disk refuses; earlier checkpoints are untouched.
-            BackgroundSaveError: If an earlier save failed in the background; this step is not saved
-                then.
-            ConfigError: If the run is not open, or the step is before the current step.
+            BackgroundSaveError: If a save failed in the background since the last check; this
+                step is not saved then.
+            ConfigError: If the run is not open, the step lies before the run's, or the turn of a
+                later step has trained already.
         """
         check_not_in_function("save")
         session = self._slot.opened()
@@ -267,15 +268,18 @@ class CheckpointManager(TrainingLoops):
                 again.
 
         Raises:
-            StorageError: If the disk refuses for a reason other than space; earlier checkpoints are
-                untouched.
-            ConfigError: If the run is not open, or the step is before the current step.
+            StorageError: If the disk refuses for another reason than space; earlier checkpoints
+                are untouched.
+            ConfigError: If the run is not open, the step lies before the run's, or the turn of a
+                later step has trained already.
             Preempted: After a request to stop, with the state saved.
         """
         check_not_in_function("maybe_save")
         session = self._slot.opened()
         session.loop.advance_to(check_step(step), metrics)
-        return session.save_if_due()
+        due = session.save_if_due()
+        session.loop.between_turns()
+        return due
 
     def wait_until_finished(self, timeout_secs: float | None = None) -> None:
         """Wait until all saves are committed.

@@ -61,6 +61,7 @@ def epochs(session: Session, total: int) -> Iterator[int]:
             session.loop.count_epoch(began)
             if session.position.epoch < total:
                 session.save_if_due()
+                session.loop.between_turns()
         session.finish()
     session.stopping.serve()
 

@@ -21,10 +21,12 @@ class TrainingLoops:
     def steps(self, total: int) -> Iterator[int]:
         """Yield the numbers of the remaining steps.
 
-        A step that `break` or an exception leaves does not count, and the next start repeats it.
-        `break` saves the current state. If the step has already trained, the state includes that
-        training, and a warning says so. To stop after a complete step, call `request_stop()`, or
-        break at the top of the body, before it trains.
+        A turn that is left by `break` or an exception does not count, and the next start makes it
+        again. `break` at the top of the body saves the state. If the turn may have trained already,
+        its state belongs to no step: `break` then saves the newest snapshot from before the turn,
+        and a warning names its step. Such snapshots take 1/200 of the training time, and none is
+        kept of a state over 64 MB. To stop with a turn that counts, call `save(step)` before
+        `break`, or `request_stop()`.
 
         Args:
             total: the number of steps of the whole run, over all attempts.

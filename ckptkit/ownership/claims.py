@@ -17,7 +17,7 @@ import os
 import time
 import uuid
 from contextlib import suppress
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 
 import msgspec
@@ -28,6 +28,7 @@ from ckptkit.log import logger
 from ckptkit.ownership import process_lock
 from ckptkit.ownership.process_lock import Machine, this_machine
 from ckptkit.storage.files import DISK, FileSystem, names_in, storage_errors
+from ckptkit.storage.json_bytes import json_bytes
 
 OWNER, ALIVE = "owner.json", "alive"
 _MOST_BYTES = 64 * 1024
@@ -46,7 +47,9 @@ class Owner:
         since: when it took the run, in seconds since the epoch.
         unfenced: whether this claim was made from the files of a silent owner's claim, which may
             still be running and is not shut out before the fence of this number exists. See
-            `claims.py`.
+            `reuse_claim`.
+        device, inode: the numbers of the claim's directory, as the owner's kernel gives them; 0 in
+            claims of earlier versions.
     """
 
     host: str
@@ -54,6 +57,8 @@ class Owner:
     pid: int
     since: float
     unfenced: bool = False
+    device: int = 0
+    inode: int = 0
 
     @property
     def machine(self) -> Machine:
@@ -122,14 +127,44 @@ class Claim:
             return
 
     def is_held(self) -> bool | None:
-        """Whether the process that made the claim still runs, by its kernel lock.
-
-        Call it only for a claim of this machine.
+        """Whether a process that this kernel knows of holds the lock on it; see `is_running`.
 
         Returns:
             None if the kernel cannot tell.
         """
         return process_lock.is_held(self.path / OWNER)
+
+    def is_running(self, here: Machine) -> bool | None:
+        """Whether the process that made it is running, as far as this kernel can prove it.
+
+        A process in another container on the same kernel has another host name, and its lock is
+        seen. That nobody holds the lock is a proof only if both see the same file: each mount of a
+        FUSE or network file system may have locks of its own. Equal numbers of the device and the
+        directory prove that, and so does the same name of the machine.
+
+        Args:
+            here: the machine that this process runs on.
+
+        Returns:
+            None if nothing is proven.
+        """
+        owner = self.owner
+        if owner is None:
+            return True if self.is_held() else None  # a process that lives, by any name
+        if not owner.machine.is_same_kernel(here):
+            return None
+        held = self.is_held()
+        if held is False and not (owner.machine.is_same(here) or self._is_where(owner)):
+            return None
+        return held
+
+    def _is_where(self, owner: Owner) -> bool:
+        """Whether its directory is the very one that its owner made."""
+        try:
+            found = self.files.status(self.path)
+        except OSError:
+            return False
+        return found is not None and (found.st_dev, found.st_ino) == (owner.device, owner.inode)
 
 
 def encode_owner(owner: Owner) -> bytes:
@@ -137,7 +172,7 @@ def encode_owner(owner: Owner) -> bytes:
     fields = asdict(owner)
     if not owner.unfenced:
         del fields["unfenced"]
-    return msgspec.json.encode(fields)
+    return json_bytes(fields)
 
 
 def encode_sign(text: str) -> bytes:
@@ -187,14 +222,8 @@ def check_not_held(layout: RunLayout) -> None:
         RunLockedError: If a process of this machine owns it.
     """
     for claim in list_claims(layout)[-1:]:
-        owner = claim.owner
-        if (
-            owner is not None
-            and owner.machine.is_same(this_machine())
-            and claim.sign != RELEASED
-            and claim.is_held()
-        ):
-            raise locked_error(layout, owner)
+        if claim.sign != RELEASED and claim.is_running(this_machine()):
+            raise locked_error(layout, claim.owner)
 
 
 def locked_error(layout: RunLayout, owner: Owner | None) -> RunLockedError:
@@ -232,7 +261,7 @@ def make_claim(files: FileSystem, layout: RunLayout, number: int, owner: Owner) 
     descriptor = -1
     try:
         files.make_dir(hidden)
-        files.create(hidden / OWNER, encode_owner(owner))
+        files.create(hidden / OWNER, encode_owner(_placed(owner, hidden)))
         files.create(hidden / ALIVE, encode_sign("0"))
         with storage_errors("lock", hidden):
             descriptor = process_lock.hold(hidden / OWNER)
@@ -248,6 +277,13 @@ def make_claim(files: FileSystem, layout: RunLayout, number: int, owner: Owner) 
     if not won:
         os.close(descriptor)
     return descriptor if won else None
+
+
+def _placed(owner: Owner, directory: Path) -> Owner:
+    """Return the owner with the numbers of its claim's directory, which a rename keeps."""
+    with storage_errors("look at", directory):
+        found = os.stat(directory)
+    return replace(owner, device=found.st_dev, inode=found.st_ino)
 
 
 def _rename(files: FileSystem, source: Path, target: Path) -> bool:
@@ -288,9 +324,10 @@ def reuse_claim(
         if list_claims(layout, files)[-1:] != [previous]:
             os.close(descriptor)
             return None
-        # First the content, then the name: under the old name, other processes on this machine see
-        # a locked claim. In the other order they would see the new number with the old owner's
-        # `released`, and would take the run.
+        # First the content, then the name: as long as the old name is there, others on this machine
+        # see a claim that is held. The other order would show our number with the old owner's
+        # `released`, and another process would take the run from us.
+        owner = _placed(owner, previous.path)
         files.overwrite(previous.path / OWNER, encode_owner(owner))
         files.overwrite(previous.path / ALIVE, encode_sign("0"))
         won = _rename(files, previous.path, layout.claim(number))

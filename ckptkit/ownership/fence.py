@@ -20,6 +20,7 @@ import msgspec
 from ckptkit.layout import CheckpointName, RunLayout, fence_attempt
 from ckptkit.log import logger
 from ckptkit.storage.files import DISK, FileSystem, names_in
+from ckptkit.storage.json_bytes import json_bytes
 
 VERSION = 1
 _MOST_BYTES = 16 * 1024 * 1024
@@ -62,7 +63,7 @@ def write_fence(
     """
     files.replace_content(
         layout.fence(attempt),
-        msgspec.json.encode(Fence(attempt=attempt, seen=tuple(map(str, seen)))),
+        json_bytes(Fence(attempt=attempt, seen=tuple(map(str, seen)))),
     )
     files.sync_dir(layout.checkpoints)
     for name in names_in(files, layout.checkpoints):

@@ -89,6 +89,10 @@ class Machine:
     host: str
     boot: str
 
+    def is_same_kernel(self, other: Machine) -> bool:
+        """Whether both are known to run on one kernel; containers on it have names of their own."""
+        return bool(self.boot) and self.boot == other.boot
+
     def is_same(self, other: Machine) -> bool:
         """Return whether both certainly run the same kernel."""
         return bool(self.boot) and self == other

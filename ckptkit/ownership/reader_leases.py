@@ -22,6 +22,7 @@ from ckptkit.layout import CheckpointName, RunLayout
 from ckptkit.ownership import process_lock
 from ckptkit.ownership.process_lock import Machine, this_machine
 from ckptkit.storage.files import NO_SPACE, FileSystem
+from ckptkit.storage.json_bytes import json_bytes
 
 HOLD_SECS = 3600.0
 """Seconds for which a lease of another machine counts, because its process cannot be checked."""
@@ -69,7 +70,7 @@ def _place(layout: RunLayout, name: CheckpointName) -> tuple[Path | None, int]:
     descriptor = -1
     try:
         temporary.write_bytes(
-            msgspec.json.encode(
+            json_bytes(
                 ReaderLease(
                     checkpoint=str(name), host=machine.host, boot=machine.boot, since=time.time()
                 )
@@ -159,10 +160,14 @@ def _running(path: Path, machine: Machine) -> ReaderLease | None:
         lease = ReaderLease(checkpoint="", host="", boot="", since=path.lstat().st_mtime)
     except (OSError, ValueError, RecursionError):
         return None
-    if (
-        Machine(lease.host, lease.boot).is_same(machine)
-        and (is_running := process_lock.is_held(path)) is not None
-    ):
-        return lease if is_running else None
+    reader = Machine(lease.host, lease.boot)
+    if reader.is_same_kernel(machine):
+        held = process_lock.is_held(path)
+        if held:
+            return lease
+        # A reader in another container may have the file through another mount, with locks of its
+        # own. Then it counts by its age.
+        if held is False and reader.is_same(machine):
+            return None
     # `abs`: a lease from the future comes from a wrong clock and would otherwise count for years.
     return lease if abs(time.time() - lease.since) < HOLD_SECS else None

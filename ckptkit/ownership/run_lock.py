@@ -1,10 +1,11 @@
 """The lock of a run: takes it, keeps it, and notices if another process has taken it over.
 
-The last claim (see `claims.py`) must be free before another process may take the run. It is free if
-its owner has released it, or has died on this machine. The kernel shows that: a `flock(2)` on the
-claim ends with the process. An owner on another machine is watched: if it gives no new sign of life
-during the whole lease, it counts as dead. The watcher uses only its own clock, so clocks may
-differ.
+The last claim (see `claims.py`) has to be free before the next process may follow it. It is free if
+its owner has released it, or has died on this kernel. The kernel knows the latter: `flock(2)` on
+the claim ends with the process, however it ends, and is held by a process that is stopped. Only an
+owner of which this kernel proves nothing is watched: if it leaves no new sign of life for the whole
+lease, it is taken for dead. The watcher measures time by its own clock only, so no two clocks have
+to agree.
 
 A process that was only paused may continue after that. It calls `check` before each change. A
 commit between this check and the change is hidden by the fence of the next owner (see `fence.py`).
@@ -226,15 +227,8 @@ class RunLock:
                 raise full from error
 
     def _may_be_running(self, claim: Claim) -> bool:
-        """Return whether the owner of a claim may still run, because its end is not certain."""
-        if claim.sign == RELEASED:
-            return False
-        owner = claim.owner
-        return (
-            owner is None
-            or not owner.machine.is_same(self._machine)
-            or claim.is_held() is not False
-        )
+        """Whether nobody can know that the process that made a claim has ended."""
+        return claim.sign != RELEASED and claim.is_running(self._machine) is not False
 
     def _is_unfenced(self, claim: Claim) -> bool:
         """Return whether a claim replaced a silent owner's claim without writing a fence."""
@@ -257,10 +251,8 @@ class RunLock:
             return True
         owner, sign = claim.owner, claim.sign
         if list_claims(self._layout, self._files)[-1:] != [claim]:
-            return False  # another process has reused it, so the values read are useless
-        if not self._take_over or (
-            owner is not None and owner.machine.is_same(self._machine) and claim.is_held()
-        ):
+            return False  # reused by another claimant, so what was read is of no use
+        if not self._take_over or claim.is_running(self._machine):
             raise locked_error(self._layout, owner)
         logger.warning(
             "the run is owned by %s, which has not released it: waiting %g s for a sign of life, "

@@ -44,7 +44,7 @@ def render_page(document: Document) -> bytes:
     text = Template(_read("page.html")).substitute(
         policy=html.escape(policy, quote=True), title=title, style=style, script=code, document=data
     )
-    return text.encode()
+    return text.encode(errors="backslashreplace")
 
 
 def script() -> str:

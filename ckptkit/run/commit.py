@@ -5,6 +5,7 @@ The order of the steps matters; `docs/format.md` gives the reason for each.
 
 from __future__ import annotations
 
+import errno
 import os
 import threading
 from collections.abc import Callable, Iterator
@@ -15,6 +16,8 @@ from pathlib import Path
 from ckptkit.errors import RunLockedError, StorageError
 from ckptkit.layout import (
     MANIFEST,
+    MAX_ATTEMPT,
+    MAX_STEP,
     STATE_FILE,
     CheckpointName,
     RunLayout,
@@ -96,6 +99,13 @@ def commit(
     Raises:
         StorageError: If the disk refuses. The run is then unchanged.
     """
+    if CheckpointName.parse(str(manifest.name)) != manifest.name:
+        # Confirmed, it would be on the disk, and no reader would list it.
+        raise StorageError(
+            errno.ENAMETOOLONG,
+            f"Could not save step {manifest.step}: {manifest.name} is no name of a checkpoint. "
+            f"Expected a step from 0 to {MAX_STEP:,} and an attempt up to {MAX_ATTEMPT:,}.",
+        )
     directory = layout.writing(manifest.attempt)
     # TensorFlow's own state file names this directory, which is about to be renamed.
     files.remove_file(directory / STATE_FILE)

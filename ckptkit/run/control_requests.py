@@ -19,6 +19,7 @@ import msgspec
 from ckptkit.layout import RunLayout
 from ckptkit.ownership.process_lock import read_small
 from ckptkit.storage.files import TEMPORARY, FileSystem
+from ckptkit.storage.json_bytes import json_bytes
 from ckptkit.storage.symlinks import refuse_links
 
 REQUEST_VERSION = 1
@@ -96,7 +97,7 @@ def withdraw(files: FileSystem, layout: RunLayout, request: ControlRequest) -> N
 
 def encode_request(request: ControlRequest) -> bytes:
     """Return the content of a request's file."""
-    return msgspec.json.encode(request) + b"\n"
+    return json_bytes(request) + b"\n"
 
 
 def read_request(path: Path) -> ControlRequest | None:

@@ -4,13 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from ckptkit.errors import ConfigError
 from ckptkit.layout import RunLayout
 from ckptkit.log import logger
 from ckptkit.run.commit import set_aside
 from ckptkit.run.events import Event, SetAside
-from ckptkit.run.journal import Journal
+from ckptkit.run.fresh_labels import has_acted, label_history
+from ckptkit.run.fresh_records import FreshRecord, write_record
+from ckptkit.run.journal import Journal, best_effort
 from ckptkit.run.journal_reader import read_journal
-from ckptkit.storage.files import FileSystem
+from ckptkit.storage.files import DISK, FileSystem, names_in
+
+_MOST_DOUBTS = 3
 
 
 def set_aside_earlier_lives(
@@ -27,20 +32,64 @@ def set_aside_earlier_lives(
         label: the label; a script may pass the same one at every start.
 
     Raises:
+        ConfigError: If it is not known whether the label has acted already, and there is a
+            training to lose.
         StorageError: If the disk refuses.
     """
-    if is_known_label(read_journal(layout, files=files).events, label):
+    history = label_history(layout, files)
+    if has_acted(layout, label, history, files):
+        with best_effort(journal, f"record the fresh start {label!r}"):
+            _record(files, layout, label)
         return
+    # Checkpoints last: their manifests tell that the label is new, if this process is killed here.
+    earlier = [
+        directory
+        for directory in (layout.quarantine, layout.export, layout.checkpoints)
+        if names_in(files, directory)
+    ]
+    if earlier and history.doubts:
+        raise _unknown(layout, label, history.doubts)
     moved_to = ""
-    for directory in (layout.checkpoints, layout.quarantine, layout.export):
-        if directory.is_dir() and any(directory.iterdir()):
-            moved_to = str(set_aside(files, directory, layout.aside).relative_to(layout.root))
-            logger.info(
-                "fresh start %r: moved %s to %s", label, directory.name, layout.root / moved_to
-            )
+    for directory in earlier:
+        moved_to = str(set_aside(files, directory, layout.aside).relative_to(layout.root))
+        logger.info("fresh start %r: moved %s to %s", label, directory.name, layout.root / moved_to)
     make_checkpoints(files, layout)
-    # If this line were lost, the next start would move the new checkpoints away too.
+    # If both were lost, the next start would move this life away as well.
+    write_record(
+        files,
+        layout,
+        FreshRecord(label=label, attempt=journal.attempt, time=journal.now(), moved_to=moved_to),
+    )
     journal.record_durable(SetAside(label=label, moved_to=moved_to))
+
+
+def _record(files: FileSystem, layout: RunLayout, label: str) -> None:
+    """Write the record of a label of which only the journal tells, as in runs of earlier versions.
+
+    Raises:
+        StorageError: If the disk refuses.
+    """
+    for event in read_journal(layout, wanted=[SetAside], files=files).events:
+        if isinstance(event, SetAside) and event.label == label:
+            write_record(
+                files,
+                layout,
+                FreshRecord(
+                    label=label, attempt=event.attempt, time=event.time, moved_to=event.moved_to
+                ),
+            )
+            return
+
+
+def _unknown(layout: RunLayout, label: str, doubts: Sequence[str]) -> ConfigError:
+    more = f", and {len(doubts) - _MOST_DOUBTS} more" if len(doubts) > _MOST_DOUBTS else ""
+    return ConfigError(
+        f"Expected to know whether fresh={label!r} has begun this training already. Received a "
+        f"journal in {layout.journal} that may have lost the line: "
+        f"{'; '.join(doubts[:_MOST_DOUBTS])}{more}. Nothing was moved. To resume the training in "
+        f"{layout.root}, leave fresh out; to begin a new one, name another directory, or move "
+        f"{layout.checkpoints} away."
+    )
 
 
 def make_checkpoints(files: FileSystem, layout: RunLayout) -> None:
@@ -59,9 +108,24 @@ def make_checkpoints(files: FileSystem, layout: RunLayout) -> None:
     files.make_dir(layout.checkpoints)
 
 
-def is_known_label(events: Sequence[Event], label: str) -> bool:
-    """Return whether a fresh start under this label has already happened."""
-    return any(isinstance(event, SetAside) and event.label == label for event in events)
+def is_known_label(layout: RunLayout, label: str, files: FileSystem = DISK) -> bool:
+    """Return whether a life has begun under this label, or may have.
+
+    Raises:
+        StorageError: If a directory or a journal cannot be read.
+    """
+    history = label_history(layout, files)
+    return bool(history.doubts) or has_acted(layout, label, history, files)
+
+
+def labels_to_record(layout: RunLayout, files: FileSystem = DISK) -> tuple[str, ...] | None:
+    """Return the labels that the next checkpoints list; None if others may have acted.
+
+    Raises:
+        StorageError: If a directory or a journal cannot be read.
+    """
+    history = label_history(layout, files)
+    return None if history.doubts else history.labels
 
 
 def this_life(events: Sequence[Event]) -> list[Event]:

@@ -27,6 +27,7 @@ from ckptkit.layout import (
 from ckptkit.log import logger
 from ckptkit.run.events import EVENT_VERSION, Event, TidyingFailed
 from ckptkit.storage.files import DISK, NO_SPACE, FileSystem, names_in
+from ckptkit.storage.json_bytes import json_bytes
 from ckptkit.storage.symlinks import refuse_links
 
 LAUNCHER = 0
@@ -51,6 +52,10 @@ class Journal:
         self._lost = 0
         self._loss = ""
         self.attempt = attempt
+
+    def now(self) -> float:
+        """Return the time in seconds since the epoch."""
+        return self._clock.now()
 
     def record(self, event: Event, at: float | None = None) -> None:
         """Write one line and sync it; if that fails, the line is lost and training continues.
@@ -186,10 +191,7 @@ def best_effort(journal: Journal, what: str) -> Iterator[None]:
 def encode_line(event: Event) -> bytes:
     """Return an event as a line of the journal."""
     return (
-        msgspec.json.encode(
-            {"v": EVENT_VERSION, "event": event.event, **msgspec.to_builtins(event)}
-        )
-        + b"\n"
+        json_bytes({"v": EVENT_VERSION, "event": event.event, **msgspec.to_builtins(event)}) + b"\n"
     )
 
 

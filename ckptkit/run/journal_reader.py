@@ -12,6 +12,7 @@ import msgspec
 
 from ckptkit.layout import RunLayout
 from ckptkit.run.events import EVENTS, Event
+from ckptkit.run.fresh_records import mended_by_records
 from ckptkit.storage.files import DISK, FileSystem, names_in, storage_errors
 from ckptkit.storage.proof_of_damage import proven_damage
 
@@ -87,7 +88,7 @@ def read_journal(
     paths = [layout.journal / name for name in names if Path(name).suffix == ".jsonl"]
     whole = None if wanted is None else frozenset(_HEAD + cls.event.encode() for cls in wanted)
     found = [_events(path, damaged, whole, files=files) for path in paths]
-    return JournalView(_merged(found), tuple(damaged))
+    return JournalView(_merged(mended_by_records(found, layout, files)), tuple(damaged))
 
 
 def read_attempt(layout: RunLayout, attempt: int) -> tuple[Event, ...]:

@@ -18,6 +18,7 @@ import msgspec
 
 from ckptkit.ownership.process_lock import hold, is_held, read_small
 from ckptkit.run.control_requests import ControlRequest, encode_request
+from ckptkit.storage.json_bytes import json_bytes
 
 ENVIRONMENT = "CKPTKIT_LAUNCHER"
 """The environment variable that names the directory, for the training and its children."""
@@ -167,7 +168,7 @@ class Channel:
         Raises:
             OSError: If the system refuses, or the directory is gone.
         """
-        _replace(self.report, msgspec.json.encode(state) + b"\n")
+        _replace(self.report, json_bytes(state) + b"\n")
 
     @property
     def is_launched(self) -> bool | None:

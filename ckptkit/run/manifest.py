@@ -18,6 +18,7 @@ from ckptkit.errors import CorruptCheckpointError
 from ckptkit.layout import MANIFEST, CheckpointName
 from ckptkit.position import RunPosition
 from ckptkit.storage.files import DISK, FileSystem
+from ckptkit.storage.json_bytes import json_bytes
 from ckptkit.storage.proof_of_damage import judging
 
 FORMAT_VERSION = 2
@@ -164,6 +165,8 @@ class ManifestHead:
             `epochs`, and where they are known `monitor` and `patience`. Manifests of earlier
             versions do not say.
         total: the planned number of steps or epochs of the whole run; None if unknown.
+        fresh_labels: the labels of all fresh starts of the run so far; None if they are not known
+            for certain, as in manifests of earlier versions.
         format_version: the version of its format.
     """
 
@@ -180,6 +183,7 @@ class ManifestHead:
     final: bool = False
     early_stop: dict[str, str | int] = field(default_factory=dict)
     total: int | None = None
+    fresh_labels: tuple[str, ...] | None = None
     format_version: int = FORMAT_VERSION
 
     @property
@@ -236,7 +240,7 @@ class LaterFormatError(CorruptCheckpointError):
 
 def encode(manifest: Manifest) -> bytes:
     """Return the bytes of `manifest.json`."""
-    return seal(msgspec.json.format(msgspec.json.encode(manifest), indent=1))
+    return seal(msgspec.json.format(json_bytes(manifest), indent=1))
 
 
 def seal(data: bytes) -> bytes:

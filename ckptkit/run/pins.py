@@ -13,6 +13,7 @@ import msgspec
 from ckptkit.errors import CheckpointNotFoundError, StorageError
 from ckptkit.layout import CheckpointName, RunLayout
 from ckptkit.storage.files import DISK, FileSystem, storage_errors
+from ckptkit.storage.json_bytes import json_bytes
 
 PIN_VERSION = 1
 MAX_PIN_BYTES = 64 * 1024
@@ -89,7 +90,7 @@ def pin(files: FileSystem, layout: RunLayout, name: CheckpointName, new: Pin) ->
     files.sync_dir(layout.root)
     # If this name is a link, its target may belong to something else and must not be overwritten.
     files.remove_file(path.with_name(path.name + ".tmp"))
-    files.replace_content(path, msgspec.json.format(msgspec.json.encode(new), indent=1) + b"\n")
+    files.replace_content(path, msgspec.json.format(json_bytes(new), indent=1) + b"\n")
     files.sync_dir(layout.pins)
     # A removal checks for pins after its rename, and this checks for the checkpoint after its pin,
     # so one of the two notices the other.

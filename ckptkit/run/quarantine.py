@@ -15,6 +15,7 @@ from ckptkit.run.commit import set_aside
 from ckptkit.run.events import PassedOver
 from ckptkit.run.journal import Journal, best_effort
 from ckptkit.storage.files import DISK, FileSystem
+from ckptkit.storage.json_bytes import json_bytes
 
 REASON_VERSION = 1
 _SUFFIX = ".json"
@@ -83,7 +84,7 @@ def quarantine(
         # Next to it and not inside: the moved entry may be a file or a link, and stays unchanged.
         files.replace_content(
             moved.with_name(moved.name + _SUFFIX),
-            msgspec.json.format(msgspec.json.encode(reason), indent=1) + b"\n",
+            msgspec.json.format(json_bytes(reason), indent=1) + b"\n",
         )
         files.sync_dir(layout.quarantine)
     journal.record(

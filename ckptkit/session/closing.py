@@ -96,8 +96,11 @@ def _save_the_rest(session: SessionParts, error: BaseException | None) -> str:
 def _save(session: SessionParts, trigger: str) -> None:
     if session.done or session.is_saved(session.position):
         return
-    session.warn_partial_step()
-    session.save(trigger)
+    partial = session.partial_turn()
+    if partial is None:
+        session.save(trigger)
+    elif partial.taken is not None:
+        session.save(trigger, partial.taken)
 
 
 def is_orderly_exit(error: BaseException | None) -> bool:

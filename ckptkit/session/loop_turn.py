@@ -8,6 +8,7 @@ from typing import Any
 
 import tensorflow as tf
 
+from ckptkit.compat.tf_tensors import tensor_count
 from ckptkit.position import RunPosition
 from ckptkit.tracking.hyperparameters import iterations_of
 from ckptkit.tracking.tracker import optimizers_in
@@ -22,17 +23,36 @@ class LoopTurn:
         counted: whether the position and the data include the turn.
         before: the iteration counters of the optimizers at its beginning. They stay tensors,
             because a conversion waits for the device.
+        tensors: how many tensors there had been when it began.
+        was_touched: see `is_touched`; kept when the turn is left, because the program continues.
     """
 
     position: RunPosition
     counted: bool = False
     before: list[tuple[Any, tf.Tensor]] = field(default_factory=list)
+    tensors: int = 0
+    was_touched: bool | None = None
 
     def has_trained(self) -> bool:
         """Return whether an optimizer has made an update since the turn began."""
         return any(
             iterations_of(optimizer) != int(iterations) for optimizer, iterations in self.before
         )
+
+    def is_touched(self) -> bool:
+        """Return whether the state may have changed since the turn began.
+
+        It has not if no optimizer has made an iteration, and TensorFlow has made no tensor: then no
+        batch was drawn, and nothing was computed. If other tensors were made, nobody knows.
+        """
+        if self.was_touched is None:
+            # First: the comparison of the iterations makes tensors itself.
+            return tensor_count() != self.tensors + 1 or self.has_trained()
+        return self.was_touched
+
+    def leave(self) -> None:
+        """Note that the turn is left in its middle; what follows is no part of it."""
+        self.was_touched = self.is_touched()
 
     def updates(self) -> int:
         """Return the largest number of updates that one optimizer made since the turn began."""
@@ -49,7 +69,5 @@ def optimizers_of(state: Mapping[str, Any]) -> list[Any]:
 
 def begin(position: RunPosition, optimizers: list[Any]) -> LoopTurn:
     """Return a turn that begins now."""
-    return LoopTurn(
-        position,
-        before=[(optimizer, tf.identity(optimizer.iterations.value)) for optimizer in optimizers],
-    )
+    before = [(optimizer, tf.identity(optimizer.iterations.value)) for optimizer in optimizers]
+    return LoopTurn(position, before=before, tensors=tensor_count())

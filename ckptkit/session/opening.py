@@ -9,7 +9,11 @@ from ckptkit.ownership.fence import FencedFiles
 from ckptkit.ownership.run_lock import RunLock
 from ckptkit.run.checkpoint_catalog import CheckpointIndex
 from ckptkit.run.disk_space import Target
-from ckptkit.run.fresh_start import make_checkpoints, set_aside_earlier_lives
+from ckptkit.run.fresh_start import (
+    labels_to_record,
+    make_checkpoints,
+    set_aside_earlier_lives,
+)
 from ckptkit.run.journal import DeferredJournal, next_attempt
 from ckptkit.run.recover import recover, shut_out_the_silent
 from ckptkit.session.directory_check import check_directory
@@ -29,11 +33,14 @@ class OpenedRun:
             still owns the run.
         target: where the checkpoints of this attempt are written, with its journal.
         phases: the phases of the session; their stopwatch has run since the attempt began.
+        fresh_labels: the labels of all fresh starts of the run; None if they are not known for
+            certain.
     """
 
     options: RunOptions
     target: Target
     phases: PhaseMachine
+    fresh_labels: tuple[str, ...] | None
 
 
 def open_run(options: RunOptions, resources: ExitStack) -> OpenedRun:
@@ -78,8 +85,9 @@ def open_run(options: RunOptions, resources: ExitStack) -> OpenedRun:
         set_aside_earlier_lives(options.files, layout, journal, options.fresh)
         # The fence file was moved away together with the earlier checkpoints.
         shut_out_the_silent(options.files, layout, lock)
+    labels = labels_to_record(layout, options.files)
     # Earlier claims are removed last. If recovery is interrupted, the next owner still needs them.
     lock.settle()
     index = CheckpointIndex(layout, lock.number)
     target = Target(options.files, index, journal, options.keep)
-    return OpenedRun(options, target, phases)
+    return OpenedRun(options, target, phases, labels)

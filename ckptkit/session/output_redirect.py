@@ -6,6 +6,8 @@ import os
 from contextlib import suppress
 from pathlib import Path
 
+from ckptkit.printable_text import printable
+
 _CHUNK = 65_536
 _OUTPUTS = (1, 2)
 
@@ -54,7 +56,8 @@ class TerminalOutput:
         terminals, self._terminals = self._terminals, []
         for descriptor in terminals:
             with suppress(OSError):
-                os.write(descriptor, f"ckptkit: SIGHUP; output continues in {self._log}\n".encode())
+                told = f"ckptkit: SIGHUP; output continues in {printable(str(self._log))}\n"
+                os.write(descriptor, told.encode())
             try:
                 move_to_log(descriptor, self._log)
             except OSError:

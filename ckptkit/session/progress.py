@@ -9,6 +9,7 @@ from typing import Any
 
 from ckptkit.data.loop_data import LoopData
 from ckptkit.errors import ConfigError
+from ckptkit.layout import MAX_STEP
 from ckptkit.log import logger
 from ckptkit.position import RunPosition
 from ckptkit.run import events
@@ -17,6 +18,7 @@ from ckptkit.session.lazy_metrics import Metrics, UnusableMetrics
 from ckptkit.session.loop_random_ops import FirstTurn
 from ckptkit.session.loop_turn import LoopTurn, begin, optimizers_of
 from ckptkit.session.phase import PhaseMachine, SessionPhase
+from ckptkit.session.turn_reserve import Holder, PartialTurn, Schedule, TurnReserve
 
 
 class RunProgress:
@@ -75,13 +77,19 @@ class RunProgress:
             running_averages: see the class; by default no.
 
         Raises:
-            ConfigError: If the position is before the current one.
+            ConfigError: If the position is before the current one, or its step has no name.
         """
         if position.step < self.position.step:
             raise ConfigError(
                 f"step counts the training batches since the run began, over all attempts, and "
                 f"never decreases. The run is at step {self.position.step}. Received: "
                 f"{position.step}. Continue from the position that was restored."
+            )
+        if position.step > MAX_STEP:
+            raise ConfigError(
+                f"A step is at most {MAX_STEP:,}: no reader would know the name of a checkpoint of "
+                f"a larger one. Received: {position.step}. Count the training batches that are "
+                "done."
             )
         if position != self.position:
             self.forget_metrics()
@@ -110,6 +118,7 @@ class LoopProgress:
         journal: the journal of the attempt.
         save_if_due: called between two turns.
         inexact: called with a reason why the run cannot continue bit for bit.
+        holder, saves, monotonic: as for `TurnReserve`.
     """
 
     def __init__(
@@ -121,14 +130,23 @@ class LoopProgress:
         journal: Journal,
         save_if_due: Callable[[], object],
         inexact: Callable[[str], None],
+        holder: Holder,
+        saves: Schedule,
+        monotonic: Callable[[], float],
     ) -> None:
         self._state, self._data, self._progress, self._phases = state, data, progress, phases
-        self._journal, self._save_if_due = journal, save_if_due
+        self._journal, self._save_if_due, self._reserve = (
+            journal,
+            save_if_due,
+            TurnReserve(holder, saves, progress, monotonic),
+        )
         self._first_turn = FirstTurn(inexact)
         self._turn: LoopTurn | None = None
         """The current turn, until it is counted."""
         self._left: LoopTurn | None = None
-        """The turn whose body was left early."""
+        """The turn that was left in the middle of its body."""
+        self._by_hand: LoopTurn | None = None
+        """What the program does since it counted a step itself; None while a loop counts."""
         self._epoch: RunPosition | None = None
         """The position at which the current epoch began."""
         self._optimizers: list[Any] = []
@@ -173,7 +191,7 @@ class LoopProgress:
         mine = self._turn is None
         turn = self._turn = self._turn or begin(position, self._optimizers)
         if mine:
-            self._left = None
+            self._left = self._by_hand = None
             self._progress.forget_metrics()
         try:
             with self._first_turn.watched():
@@ -182,6 +200,7 @@ class LoopProgress:
         except GeneratorExit:
             if mine and not turn.counted:
                 self._turn, self._left = None, turn
+                turn.leave()
             raise
         if not mine and not turn.counted:
             raise ConfigError(
@@ -209,9 +228,12 @@ class LoopProgress:
         """
         if self._turn is turn:
             self.count_turn()
-        # Otherwise a parallel loop has already begun the next turn.
-        if self._turn is None and not last:
-            self._save_if_due()
+        # Otherwise a loop beside this one has begun the next turn already.
+        if self._turn is None:
+            self._by_hand = None
+            if not last:
+                self._save_if_due()
+                self._reserve.turn_done()
 
     # -- epochs
 
@@ -221,8 +243,9 @@ class LoopProgress:
         self._epoch = self._progress.position
         self._data.epoch_began()
         self._progress.forget_metrics()
+        self._by_hand = begin(self._epoch, self._optimizers)
         if not self._warned_of_epochs:
-            self._epoch_turn = begin(self._epoch, self._optimizers)
+            self._epoch_turn = self._by_hand
         try:
             yield
         finally:
@@ -234,8 +257,8 @@ class LoopProgress:
         If nothing in the epoch counts steps, the epoch counts as one step. So no two epochs have
         the same position.
         """
-        position = self._progress.position
-        # The program used its own data, which counts no steps.
+        position, self._by_hand = self._progress.position, None
+        # The program went over data of its own, which counts no steps.
         own_data = position == began and began.batch == 0 and not self._data.in_use
         if own_data:
             self._warn_one_step()
@@ -280,14 +303,36 @@ class LoopProgress:
             and self._epoch.batch == 0
             and not self._data.in_use
         ):
-            self.count_epoch(self._epoch)  # an epoch over the user's own data
+            self.count_epoch(self._epoch)  # an epoch over data of the user's own
+        self._count_by_hand()
 
     def advance_to(self, step: int, metrics: Mapping[str, Any] | None) -> None:
-        """Note that the program has finished `step`, and so the current turn."""
+        """Note that the program has done `step`, and with it the present turn.
+
+        Raises:
+            ConfigError: If the state is already that of a later step.
+        """
         if self._turn is not None and step >= self._turn.position.step:
             self.count_turn()
+        elif self._turn is not None and self._turn.has_trained():
+            raise ConfigError(
+                f"Expected step {self._turn.position.step}, the turn under way, or a save before "
+                f"it trains: the state has its training already. Received: step {step}."
+            )
         self._end_pass()
         self._progress.step_done(replace(self._progress.position, step=step), metrics)
+        self._count_by_hand()
+
+    def _count_by_hand(self) -> None:
+        """Note that what the program does next belongs to a step that does not count yet."""
+        if self._turn is None:
+            self._optimizers = self._optimizers or optimizers_of(self._state)
+            self._left, self._by_hand = None, begin(self._progress.position, self._optimizers)
+
+    def between_turns(self) -> None:
+        """Keep a snapshot for a step that is left in its middle; called after a step is counted."""
+        if self._turn is None:
+            self._reserve.turn_done()
 
     def _end_pass(self) -> None:
         """End a pass over data that `break` has left, if the epoch continues."""
@@ -301,16 +346,38 @@ class LoopProgress:
         """Whether the program is between two turns and has left no turn unfinished."""
         return self._phases.is_between_loops and self._turn is None and self._left is None
 
-    def warn_partial_step(self) -> None:
-        """Warn if an unfinished turn has already trained, because the saved state contains that."""
+    def partial_turn(self) -> PartialTurn | None:
+        """Return what can be saved if the program leaves a turn in its middle, and warn.
+
+        Returns:
+            None if the current state is that of the current position, and can be saved.
+        """
         turn = self._turn or self._left
-        if turn is not None and turn.has_trained():
-            logger.warning(
-                "the loop was left in the middle of step %d, after it had trained: the state "
-                "saved as %s includes that training, and the next start repeats step %d. To avoid "
-                "that, call manager.request_stop(), which waits for the end of the turn, or break "
-                "at the top of the body",
-                turn.position.step,
-                self._progress.position,
-                turn.position.step,
-            )
+        if turn is not None:
+            is_partial, step = turn.is_touched(), turn.position.step
+        elif self._by_hand is not None:
+            # Programs evaluate after their last step, which makes tensors: only training counts.
+            is_partial, step = self._by_hand.has_trained(), self._progress.position.step + 1
+        else:
+            return None
+        if is_partial:
+            found = self._reserve.instead()
+            _warn_partial_turn(step, found)
+            return found
+        # Python's random states and objects leave no trace, so the snapshot is better if there is
+        # one of this very position.
+        return self._reserve.of(self._progress.position)
+
+
+def _warn_partial_turn(step: int, found: PartialTurn) -> None:
+    logger.warning(
+        "the loop was left in the middle of step %d, which may have trained, so it does not count: "
+        "%s %s, and the next start resumes from there. To leave with step %d done, call "
+        "manager.save(%d) first, or manager.request_stop(), which waits for the end of the turn; "
+        "or break at the top of the body",
+        step,
+        "the newest thing that is saved is" if found.taken is None else "saved is",
+        found.position,
+        step,
+        step,
+    )

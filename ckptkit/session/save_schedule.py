@@ -62,6 +62,7 @@ class SaveSchedule:
         progress: the position of the run.
         inexact: called with a reason why the run cannot continue bit for bit.
         hyperparameters: the configuration that checkpoints record.
+        fresh_labels: the labels of fresh starts that checkpoints record.
 
     Attributes:
         requests: requests of other processes to save.
@@ -77,10 +78,12 @@ class SaveSchedule:
         progress: RunProgress,
         inexact: Callable[[str], None],
         hyperparameters: Mapping[str, object],
+        fresh_labels: tuple[str, ...] | None,
     ) -> None:
         self._options, self._journal, self._progress = options, journal, progress
         self._inexact, self._hyperparameters = inexact, hyperparameters
         self._versions = versions()
+        self._fresh_labels = fresh_labels
         self.saver = saver
         self.requests = SaveRequests(journal)
         self.monitors = MonitorWatch(options.save, options.keep)
@@ -171,6 +174,23 @@ class SaveSchedule:
             self._inexact(reason)
         return taken
 
+    def take_if_idle(self) -> Taken | None:
+        """Take a snapshot that may never be saved; None while another one is being written.
+
+        Metrics are converted when it is saved, because that may wait for the device.
+        """
+        if self.saver.is_writing:
+            return None
+        return self.saver.take(
+            self._progress.position,
+            self._progress.metrics,
+            running_averages=self._progress.running_averages,
+        )
+
+    def state_bytes(self) -> int:
+        """Return how much memory the variables of the state take, in bytes."""
+        return self.saver.state_bytes()
+
     def save(
         self,
         trigger: str,
@@ -224,6 +244,7 @@ class SaveSchedule:
             final=final,
             early_stop=self._progress.early_stop if final else {},
             total=self._progress.total,
+            fresh_labels=self._fresh_labels,
         )
 
     def save_final(self, taken: Taken | None = None) -> None:

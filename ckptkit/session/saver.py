@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 
 from ckptkit.errors import BackgroundSaveError, StorageError
@@ -44,7 +44,7 @@ class Taken:
 
     snapshot: snapshot.Snapshot
     position: RunPosition
-    metrics: dict[str, float]
+    metrics: Mapping[str, float]
     running_averages: bool
     secs: float
     time: float
@@ -238,7 +238,7 @@ class Saver:
     # -- snapshots
 
     def take(
-        self, position: RunPosition, metrics: dict[str, float], *, running_averages: bool
+        self, position: RunPosition, metrics: Mapping[str, float], *, running_averages: bool
     ) -> Taken:
         """Take a snapshot of the current state; training may continue as soon as this returns."""
         with self._stopwatch.during("saving"):
@@ -260,6 +260,16 @@ class Saver:
     def iterators_losing_order(self) -> list[str]:
         """Sentences about iterators in the state whose order a resume cannot repeat."""
         return self._tracker.iterators_losing_order
+
+    @property
+    def is_writing(self) -> bool:
+        """Whether a save is being written."""
+        return self._writer.busy
+
+    def state_bytes(self) -> int:
+        """Return how much memory the variables of the state take, in bytes."""
+        entries = snapshot.describe_leaves(self._tracker.track_now())
+        return sum(entry.size_bytes for entry in entries)
 
     def tracked_now(self) -> Tracked:
         """Return the leaves to save now."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from ckptkit.position import RunPosition
 from ckptkit.run.checkpoint_catalog import Checkpoint
@@ -21,6 +21,9 @@ from ckptkit.session.saver import Saver, Taken
 from ckptkit.session.stopping import Stopping
 from ckptkit.session.tensorboard_hook import TensorBoardHook
 from ckptkit.session.tracked_state import TrackedState
+
+if TYPE_CHECKING:
+    from ckptkit.session.turn_reserve import PartialTurn
 
 
 class SessionParts:
@@ -75,6 +78,7 @@ class SessionParts:
             self.progress,
             self.exactness.inexact,
             changes.recorded,
+            opened.fresh_labels,
         )
         self.stopping = Stopping(self, options, journal, saver)
         self.loop = LoopProgress(
@@ -85,6 +89,9 @@ class SessionParts:
             journal,
             self.save_if_due,
             self.exactness.inexact,
+            self.stopping,
+            self.saves,
+            options.clock.monotonic,
         )
 
     # -- state
@@ -205,9 +212,9 @@ class SessionParts:
         """See `SaveSchedule.discard`."""
         self.saves.discard()
 
-    def warn_partial_step(self) -> None:
-        """See `LoopProgress.warn_partial_step`."""
-        self.loop.warn_partial_step()
+    def partial_turn(self) -> PartialTurn | None:
+        """See `LoopProgress.partial_turn`."""
+        return self.loop.partial_turn()
 
     def save_if_due(self, leave: Callable[[], None] | None = None) -> bool:
         """Save if a save is due, and serve a request to stop.

@@ -5,7 +5,7 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Callable
-from typing import NoReturn, Protocol
+from typing import TYPE_CHECKING, NoReturn, Protocol
 
 from ckptkit.errors import CheckpointError, Preempted, ThreadRefusedError
 from ckptkit.log import logger
@@ -22,6 +22,9 @@ from ckptkit.session.phase import PhaseMachine, SessionPhase
 from ckptkit.session.progress import RunProgress
 from ckptkit.session.saver import Saver, Taken
 from ckptkit.threads import start_timer
+
+if TYPE_CHECKING:
+    from ckptkit.session.turn_reserve import PartialTurn
 
 _PATIENCE_SECS = 1.0
 """Seconds that `close` waits for the emergency timer."""
@@ -53,8 +56,8 @@ class Stoppable(Protocol):
         """Pass a snapshot to the writer; by default one of the current state."""
         ...
 
-    def warn_partial_step(self) -> None:
-        """Warn if an unfinished turn has already trained."""
+    def partial_turn(self) -> PartialTurn | None:
+        """Return what can be saved if a turn is left in its middle; None if nothing was left."""
         ...
 
 
@@ -185,11 +188,12 @@ class Stopping:
         at = taken.position if taken is not None else session.progress.position
         with self._guard:
             if not session.progress.done and not session.is_saved(at):
-                if taken is None:
-                    session.warn_partial_step()
-                at = self._save_before_the_end(request, taken, at)
-        # Raises if this save or an earlier one failed, before anything reports that the state is
-        # safe.
+                partial = session.partial_turn() if taken is None else None
+                if partial is not None:
+                    taken, at = partial.taken, partial.position
+                if partial is None or taken is not None:
+                    at = self._save_before_the_end(request, taken, at)
+        # Raises what failed, in this save or an earlier one: then nobody is told that all is safe.
         self._saver.wait()
         self._journal.record(
             events.RunPreempted(
@@ -267,6 +271,7 @@ class Stopping:
                 self._deadline is None
                 or reserve is None
                 or (reserve.position == session.saved_at != self._saver.unsaved)
+                or (reserve.position.step < session.saved_at.step and not self._saver.unsaved)
             ):
                 return
             reason = (

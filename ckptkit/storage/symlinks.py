@@ -24,6 +24,7 @@ def refuse_links(layout: RunLayout) -> None:
         layout.lock,
         layout.quarantine,
         layout.aside,
+        layout.fresh,
         layout.control,
         layout.pins,
         layout.architecture,

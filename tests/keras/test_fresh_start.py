@@ -46,6 +46,19 @@ def test_another_label_sets_the_second_life_aside_too(trainings, run):
     )
 
 
+def test_a_lost_journal_does_not_make_a_label_new(trainings, run):
+    trainings.fit(run)
+    model = trainings.model(seed=8)
+    trainings.fit(run, model, fresh="b")
+    for path in (run / "journal").iterdir():
+        path.unlink()
+    (record,) = (run / "fresh").iterdir()
+    record.unlink()
+    trainings.fit(run, model, fresh="b", epochs=3)
+    assert [event.step for event in journal_events(run, "restored")] == [8]
+    assert len(list((run / "aside").iterdir())) == 1
+
+
 def test_exports_go_with_their_life(trainings, run):
     trainings.fit(run, export=True)
     (exported,) = (run / "export").iterdir()

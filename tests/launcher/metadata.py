@@ -268,6 +268,13 @@ def trickle(handler: _Handler) -> None:
         time.sleep(0.05)
 
 
+def drip(handler: _Handler) -> None:
+    """An answer whose header comes a byte at a time, each soon enough for itself."""
+    for byte in b"HTTP/1.0 200 OK\r\nMetadata-Flavor: Google\r\n\r\n":
+        handler.wfile.write(bytes([byte]))
+        time.sleep(0.05)
+
+
 def huge(handler: _Handler) -> None:
     """An answer that would fill the memory."""
     handler.send_response(200)

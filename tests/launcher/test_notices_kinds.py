@@ -143,6 +143,7 @@ def test_the_stub_refuses_as_the_clouds_do(server):
 BOUNDS = {
     "huge": (stub.huge, "more than"),
     "trickle": (stub.trickle, "no complete answer"),
+    "drip": (stub.drip, "no complete answer"),
     "hang": (stub.hang(2), "timed out"),
     "hang up": (stub.hang_up, "Disconnected"),
     "babble": (stub.babble, "BadStatusLine"),

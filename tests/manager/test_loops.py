@@ -119,40 +119,6 @@ def test_a_finished_loop_says_what_leads_on(trainings, run, loop):
         )
 
 
-# -- breaks
-
-
-@pytest.mark.parametrize("trains", [True, False])
-def test_a_break_in_the_middle_of_a_turn_is_said(trainings, run, trains):
-    manager, train = new_manager(trainings, run)
-    with trainings.logged() as lines, manager:
-        for step in manager.steps(10):
-            if step == 4 and not trains:
-                break
-            train()
-            if step == 4:
-                break
-    assert manager.all_steps == [3]
-    said = [line for line in lines if "left in the middle of step 4, after it had trained" in line]
-    assert len(said) == trains
-    assert (
-        all(word in said[0] for word in ("request_stop()", "top of the body")) if trains else True
-    )
-
-
-def test_a_break_out_of_data_in_the_middle_of_a_turn_is_said(trainings, run):
-    manager, train = new_manager(trainings, run)
-    with trainings.logged() as lines, manager:
-        for _ in manager.epochs(2):
-            for _ in manager.data(range(5)):
-                train()
-                if manager.position.step == 2:
-                    break
-            break
-    assert manager.all_steps == [2]
-    assert any("left in the middle of step 3" in line for line in lines)
-
-
 def test_data_inside_of_data_is_an_error(trainings, run):
     manager, _ = new_manager(trainings, run)
     with (

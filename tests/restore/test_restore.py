@@ -484,9 +484,9 @@ LOOP = """
 @pytest.mark.parametrize(
     ("how", "code", "goes_on_after"),
     [
-        # The turn that was left does not count. What a break has left is saved, what an exception
-        # has left is not.
-        ("break", 0, 9),
+        # The turn that was left does not count. After a break, the newest snapshot from before the
+        # turn is saved; on a slow machine it may be an earlier one.
+        ("break", 0, None),
         ("exception", 1, 8),
         ("interrupt", -2, 8),
         # A request is served when the turn is done, with a save.
@@ -497,13 +497,14 @@ LOOP = """
 def test_a_loop_resumes_after_the_saved_step(program, tmp_path, how, code, goes_on_after):
     first = program(LOOP, 10, how, code=code)
     run = ckptkit.open_run(tmp_path / "run")
+    if how == "break":
+        goes_on_after = run.find("latest").step
+        assert goes_on_after in (8, 9)
     assert run.find("latest").step == goes_on_after
     assert first["done"] == list(range(1, 11 if code == 75 else 10))
     second = program(LOOP, 99, "nothing")
     assert second["done"] == list(range(goes_on_after + 1, 21))
-    # The turn that was left by a break has trained, and its step is trained again: the state is the
-    # one of the break.
-    assert second["other"] == sum(range(1, 21)) + (10 if how == "break" else 0)
+    assert second["other"] == sum(range(1, 21)), "no turn is in the state twice"
     ended = [
         event
         for event in run.journal
@@ -732,6 +733,18 @@ def test_a_step_that_is_no_count_is_refused(program, step):
     """)
     assert step.strip("'") in result["message"]
     assert step.strip("'") in result["total"]
+
+
+def test_a_step_whose_name_no_reader_knows_is_refused(program):
+    """Its checkpoint would be on the disk, and no catalog would list it."""
+    result = program("""
+    with manager() as m:
+        message = raises(ckptkit.ConfigError, m.save, 10**18)
+        m.save(10**18 - 1)
+    say(message=message, steps=m.all_steps)
+    """)
+    assert "at most 999,999,999,999,999,999" in result["message"]
+    assert result["steps"] == [10**18 - 1]
 
 
 def test_a_step_never_goes_back(program):

@@ -72,7 +72,7 @@ def look(layout):
             run.find(which)
     view = read_journal(layout)
     str(this_life(view.events))
-    is_known_label(view.events, "a label")
+    is_known_label(layout, "a label")
     for claim in list_claims(layout):
         _ = claim.owner, claim.sign, claim.is_held()
     being_read(layout)

@@ -97,7 +97,10 @@ def test_the_form_on_disk():
     form = json.loads(
         encode(
             manifest(
-                metrics={"loss": 0.5, "val_loss": "nan"}, extremes={"loss": (0.25, 1.0)}, total=3
+                metrics={"loss": 0.5, "val_loss": "nan"},
+                extremes={"loss": (0.25, 1.0)},
+                total=3,
+                fresh_labels=("b",),
             )
         )
     )
@@ -137,6 +140,7 @@ def test_the_form_on_disk():
         "not_finite": [],
         "final": False,
         "total": 3,
+        "fresh_labels": ["b"],
         "format_version": 2,
     }
 

@@ -7,11 +7,13 @@ A metadata server has a link-local address, so requests must not go through a pr
 from __future__ import annotations
 
 import http.client
+import io
+import socket
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass
 from email.utils import parsedate_to_datetime
-from typing import TypeVar
+from typing import Any, TypeVar
 from urllib.parse import urlsplit
 
 import msgspec
@@ -68,29 +70,84 @@ def ask(method: str, url: str, headers: Mapping[str, str], timeout_secs: float) 
         connection = http.client.HTTPConnection(
             parts.hostname or "", parts.port, timeout=timeout_secs
         )
+        connection.connect()
+        connected = connection.sock
         try:
+            # A time limit of each read would start again with each byte: a server that sends its
+            # header byte by byte would silence this source for ever.
+            connection.sock = _BoundedSocket(connected, timeout_secs, deadline)
             connection.request(
                 method,
                 parts.path + ("?" + parts.query if parts.query else ""),
                 headers=dict(headers),
             )
             response = connection.getresponse()
-            body = b""
-            while chunk := response.read1(1 << 16):
-                body += chunk
-                if len(body) > MOST_BYTES:
-                    raise Unavailable(f"an answer of more than {MOST_BYTES} bytes")
-                if time.monotonic() > deadline:
-                    raise Unavailable(f"no complete answer in {2 * timeout_secs:g} s")
+            body = response.read(MOST_BYTES + 1)
+            if len(body) > MOST_BYTES:
+                raise Unavailable(f"an answer of more than {MOST_BYTES} bytes")
             return MetadataAnswer(
                 response.status,
                 {name.lower(): value for name, value in response.getheaders()},
                 body,
             )
         finally:
-            connection.close()
+            connected.close()
+    except TimeoutError as error:
+        over = time.monotonic() >= deadline
+        raise Unavailable(
+            f"no complete answer in {2 * timeout_secs:g} s" if over else "timed out"
+        ) from error
     except (OSError, http.client.HTTPException, ValueError) as error:
         raise Unavailable(f"{type(error).__name__}: {error}") from error
+
+
+class _BoundedSocket:
+    """A socket whose reads and writes end at one deadline, as `http.client` uses one.
+
+    Args:
+        connected: the socket.
+        timeout_secs: for each read and write.
+        deadline: for all of them, by the monotonic clock.
+    """
+
+    def __init__(self, connected: socket.socket, timeout_secs: float, deadline: float) -> None:
+        self._socket, self._timeout_secs, self._deadline = connected, timeout_secs, deadline
+
+    def ready(self) -> socket.socket:
+        """Return the socket, with the time limit of the next read or write.
+
+        Raises:
+            TimeoutError: If the deadline is over.
+        """
+        left_secs = self._deadline - time.monotonic()
+        if left_secs <= 0:
+            raise TimeoutError
+        self._socket.settimeout(min(self._timeout_secs, left_secs))
+        return self._socket
+
+    def sendall(self, data: bytes) -> None:
+        """Send everything, or raise `TimeoutError`."""
+        self.ready().sendall(data)
+
+    def makefile(self, mode: str) -> io.BufferedReader:
+        """Return the answer as a file; it is only read."""
+        return io.BufferedReader(_BoundedReader(self))
+
+    def close(self) -> None:
+        """Do nothing: `http.client` closes it before it reads the body, and `ask` at the end."""
+
+
+class _BoundedReader(io.RawIOBase):
+    """What a bounded socket receives."""
+
+    def __init__(self, bounded: _BoundedSocket) -> None:
+        self._bounded = bounded
+
+    def readable(self) -> bool:
+        return True
+
+    def readinto(self, buffer: Any) -> int:
+        return self._bounded.ready().recv_into(buffer)
 
 
 def expect(answer: MetadataAnswer, url: str) -> MetadataAnswer:

@@ -11,6 +11,7 @@ import signal
 import subprocess
 import sys
 import time
+import uuid
 
 import pytest
 
@@ -20,7 +21,16 @@ from tests.support.polling import until
 from tests.support.processes import ROOT
 
 PROGRAM = "tests.campaigns.crash.training:train"
-ELSEWHERE = ["unshare", "--uts", "sh", "-c", 'hostname elsewhere && exec "$@"', "sh"]
+# With another host name only, it is a container on this kernel, whose lock is a proof. Another
+# machine has another number of its kernel's start as well.
+ELSEWHERE = [
+    "unshare",
+    "--uts",
+    "--mount",
+    "sh",
+    "-c",
+    'hostname elsewhere && mount --bind "$0" /proc/sys/kernel/random/boot_id && exec "$@"',
+]
 
 pytestmark = [pytest.mark.long, pytest.mark.timeout(600)]
 
@@ -35,12 +45,13 @@ def seen_by_readers(layout: RunLayout) -> dict[str, bytes]:
 
 
 def test_a_stopped_training_that_wakes_up_after_its_run_was_taken_over(fork_server, tmp_path):
-    unshare = shutil.which("unshare")
+    (tmp_path / "boot_id").write_text(f"{uuid.uuid4()}\n")
+    elsewhere = [*ELSEWHERE, str(tmp_path / "boot_id")]
     if (
-        unshare is None
-        or subprocess.run([*ELSEWHERE, "true"], capture_output=True, check=False).returncode
+        shutil.which("unshare") is None
+        or subprocess.run([*elsewhere, "true"], capture_output=True, check=False).returncode
     ):
-        pytest.skip("another host name needs `unshare --uts`, which is not permitted here")
+        pytest.skip("another machine needs `unshare --uts --mount`, which is not permitted here")
     layout = RunLayout(tmp_path / "run")
     first = fork_server.call(PROGRAM, str(layout.root), 10**6, 1)
     until(lambda: list_checkpoints(layout), process=first)
@@ -52,7 +63,7 @@ def test_a_stopped_training_that_wakes_up_after_its_run_was_taken_over(fork_serv
     )
     began = time.monotonic()
     second = subprocess.run(
-        [*ELSEWHERE, sys.executable, "-c", program],
+        [*elsewhere, sys.executable, "-c", program],
         cwd=ROOT,
         env={**os.environ, "PYTHONPATH": str(ROOT)},
         check=False,

@@ -1,0 +1,119 @@
+"""Commands that read files of strangers end with a message, whatever TensorFlow does there."""
+
+from __future__ import annotations
+
+import os
+import random
+import select
+import signal
+import subprocess
+import sys
+
+import pytest
+
+from ckptkit.exit_codes import ExitCode
+from tests.support.forged_bundles import forge
+
+GUARD = """
+import os, signal, sys, time
+from ckptkit.cli.guarded_process import run_guarded
+def action():
+    print("child", os.getpid(), flush=True)
+    {body}
+print("parent", os.getpid(), flush=True)
+sys.exit(run_guarded(action))
+"""
+
+
+def start(body):
+    process = subprocess.Popen(
+        [sys.executable, "-c", GUARD.format(body=body)],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    assert process.stdout.readline() == f"parent {process.pid}\n"
+    return process, int(process.stdout.readline().removeprefix("child "))
+
+
+@pytest.mark.parametrize(
+    ("body", "code", "words"),
+    [
+        ("return 93", 93, ""),
+        ("sys.exit(7)", 7, ""),
+        ("print('written', end=''); return 0", 0, ""),
+        ("os.abort()", ExitCode.CORRUPT, "SIGABRT"),
+        ("os.kill(os.getpid(), signal.SIGSEGV)", ExitCode.CORRUPT, "was forged"),
+        ("os.kill(os.getpid(), signal.SIGKILL)", ExitCode.ERROR, "memory was short"),
+        ("os.kill(os.getpid(), signal.SIGTERM)", -signal.SIGTERM, ""),
+        ("1 / 0", ExitCode.ERROR, "ZeroDivisionError"),
+    ],
+)
+def test_the_end_of_the_child_is_the_end_of_the_command(body, code, words):
+    process, _ = start(body)
+    out, err = process.stdout.read(), process.stderr.read()
+    process.wait(60)
+    assert process.returncode == code, err
+    assert words in err
+    assert out == ("written" if "written" in body else "")
+
+
+@pytest.mark.parametrize("name", ["SIGTERM", "SIGHUP", "SIGINT"])
+def test_a_signal_is_passed_on(name):
+    number = signal.Signals[name]
+    process, _ = start(
+        "signal.signal(signal.SIG, lambda *_: sys.exit(42)); print('up', flush=True); "
+        "time.sleep(60)".replace("SIG,", f"{name},")
+    )
+    assert process.stdout.readline() == "up\n"
+    process.send_signal(number)
+    assert process.wait(30) == 42
+
+
+def test_no_child_outlives_a_command_that_is_killed():
+    process, child = start("print('up', flush=True); time.sleep(60)")
+    assert process.stdout.readline() == "up\n"
+    descriptor = os.pidfd_open(child)
+    process.kill()
+    process.wait()
+    # The descriptor is readable when the child has ended.
+    assert select.select([descriptor], [], [], 30)[0]
+    os.close(descriptor)
+
+
+def test_a_caller_that_ignores_the_end_of_children_is_served():
+    program = GUARD.format(body="return 5")
+    started = subprocess.run(
+        [sys.executable, "-c", program],
+        preexec_fn=lambda: signal.signal(signal.SIGCHLD, signal.SIG_IGN),
+        capture_output=True,
+        timeout=60,
+        check=False,
+    )
+    assert started.returncode == 5
+
+
+def test_a_forged_bundle_is_an_error_of_the_command(tmp_path, tf_process):
+    """TensorFlow ends its process over this one."""
+    prefix = forge(tmp_path / "model-1", random.Random(1))
+    process = tf_process(
+        "import sys; from ckptkit.cli import main; sys.exit(main())", "verify", str(prefix)
+    )
+    assert process.wait(120) == ExitCode.CORRUPT, process.stderr
+    assert "TensorFlow has ended the process with SIG" in process.stderr.splitlines()[-1]
+
+
+@pytest.mark.long
+@pytest.mark.timeout(1800)
+@pytest.mark.parametrize("command", ["verify", "tensors", "show"])
+def test_no_forged_bundle_ends_a_command_by_a_signal(tmp_path, seed, command):
+    for number in range(seed, seed + 20):
+        prefix = forge(tmp_path / str(number) / "model-1", random.Random(number))
+        done = subprocess.run(
+            [sys.executable, "-m", "ckptkit", command, str(prefix)],
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+        assert done.returncode in (0, 1, 2, 3), (number, done.returncode, done.stderr[-2000:])
+        assert done.returncode == 0 or "ckptkit: " in done.stdout + done.stderr, number
