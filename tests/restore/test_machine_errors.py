@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from textwrap import dedent
 
 import pytest
@@ -152,6 +153,35 @@ def test_too_few_descriptors(program, tmp_path):
     assert "StorageError" in outcomes
     assert outcomes[-1] == 2
     assert "CorruptCheckpointError" not in outcomes
+    assert untouched(program, tmp_path)
+
+
+@pytest.mark.parametrize("lost", ["checkpoints", "checkpoints/ckpt-2-1"])
+def test_a_mount_that_is_gone_for_a_while(program, tmp_path, lost):
+    """What is mounted there is missing as a whole, and its place is an empty directory."""
+    place, elsewhere = tmp_path / "run" / lost, tmp_path / "elsewhere"
+    place.rename(elsewhere)
+    place.mkdir()
+    process = program("""
+    try:
+        with manager() as m:
+            print(json.dumps(m.restore_or_initialize().step))
+    except ckptkit.CheckpointError as error:
+        print(json.dumps(f"{type(error).__name__}: {error}"))
+    """).check()
+    outcome = json.loads(process.stdout.splitlines()[-1])
+    # A checkpoint whose directory is empty is no good one. All of them missing is no new run.
+    if "ckpt" in lost:
+        assert outcome == 1
+    else:
+        assert outcome.startswith("CorruptCheckpointError"), outcome
+    moved = tmp_path / "run" / "quarantine"
+    if place.exists():
+        place.rmdir()
+    if moved.exists():
+        assert [path.stat().st_size for path in moved.rglob("ckpt-2.*")] == []
+        shutil.rmtree(moved)
+    elsewhere.rename(place)
     assert untouched(program, tmp_path)
 
 
