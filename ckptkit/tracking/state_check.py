@@ -13,9 +13,11 @@ from typing import Any
 import keras
 import tensorflow as tf
 
-from ckptkit.compat import keras_adapted, keras_models, tf_checkpoint
+from ckptkit.compat import keras_adapted, keras_models, object_attributes, tf_checkpoint
 from ckptkit.errors import ConfigError
 from ckptkit.tracking.leaves import python_accessors
+from ckptkit.tracking.object_classification import classify
+from ckptkit.tracking.object_kinds import OBJECT
 from ckptkit.tracking.reachable_objects import walk
 from ckptkit.tracking.tracker import RESERVED_NAMES, optimizers_in
 
@@ -56,7 +58,8 @@ def check_state(state: Mapping[str, Any]) -> None:
                 "layer, metric or optimizer, a tf.Variable, "
                 "tf.Module, tf.train.Checkpoint, tf.random.Generator, lookup table, iterator of "
                 "tf.data, a random.Random or "
-                "numpy.random.Generator, a list or dictionary of these, or an object with "
+                "numpy.random.Generator, a list or dictionary of these, an object of your "
+                "own class, or one with "
                 "get_state()/set_state(state) or "
                 f"state_dict()/load_state_dict(state).{_hint(part)}"
             )
@@ -134,7 +137,13 @@ def _is_savable(value: Any) -> bool:
         )
         or tf_checkpoint.is_trackable(value)
         or python_accessors(value) is not None
+        or _is_users_object(value)
     )
+
+
+def _is_users_object(value: Any) -> bool:
+    """Return whether a value is an object of a class of the program, whose attributes are saved."""
+    return classify(value) is OBJECT and not object_attributes.is_installed(type(value))
 
 
 def ensure_built(state: Mapping[str, Any]) -> None:

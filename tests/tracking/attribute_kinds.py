@@ -366,11 +366,11 @@ NAMED = {
     "open socket": AttributeKind(socket.socket, lambda v, n: v, named=True),
     "open file": AttributeKind(lambda: open(os.devnull), lambda v, n: v, named=True),  # noqa: SIM115
     "generator": AttributeKind(
-        lambda: (i for i in range(9)), changed(lambda v, n: next(v)), named=True
+        lambda: (i for i in range(99)), changed(lambda v, n: next(v)), named=True
     ),
     "iterator": AttributeKind(itertools.count, changed(lambda v, n: next(v)), named=True),
     "iterator of a list": AttributeKind(
-        lambda: iter([1, 2]), changed(lambda v, n: next(v)), named=True
+        lambda: iter(list(range(99))), changed(lambda v, n: next(v)), named=True
     ),
     "thread": AttributeKind(lambda: threading.Thread(target=print), lambda v, n: v, named=True),
     "view of memory": AttributeKind(lambda: memoryview(bytearray(2)), lambda v, n: v, named=True),
@@ -395,6 +395,8 @@ def train(holder: Any, seed: int, names: Any = None) -> None:
     source = random.Random(seed)
     for name in names or KINDS:
         number, attribute = source.uniform(0.1, 0.9), attribute_of(name)
+        if not hasattr(holder, attribute):
+            continue  # deleted by an earlier step
         found = KINDS[name].move(getattr(holder, attribute), number)
         if found is GONE:
             delattr(holder, attribute)
