@@ -62,6 +62,8 @@ def truncate_csv_files(callbacks: Iterable[Any], sizes: Mapping[str, int]) -> No
         sizes: the sizes of the files when the checkpoint was taken, in bytes, by file name.
     """
     for callback in _csv_loggers(callbacks):
+        # The one of an earlier process cannot be restored; Keras makes another at the next epoch.
+        callback.writer = None
         size = sizes.get(str(callback.filename))
         if (
             size is not None
