@@ -191,7 +191,9 @@ VALUES = {
     "range": AttributeKind(lambda: range(2), lambda v, n: range(int(n * 100))),
     "slice": AttributeKind(lambda: slice(2), lambda v, n: slice(1, int(n * 100))),
     "class": AttributeKind(lambda: Record, lambda v, n: Slotted),
-    "function of a module": AttributeKind(lambda: growing, lambda v, n: counter),
+    "function of a module": AttributeKind(
+        lambda: growing, lambda v, n: counter, lambda v: v.__qualname__
+    ),
     "partial": AttributeKind(
         lambda: functools.partial(Record, 1.0), lambda v, n: functools.partial(Record, n)
     ),
