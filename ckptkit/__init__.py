@@ -42,6 +42,7 @@ _HOMES = {
     "ckptkit.load.weight_loading": ("WeightsReport", "load_weights"),
     "ckptkit.manager": ("CheckpointManager",),
     "ckptkit.keras": ("CheckpointCallback",),
+    "ckptkit.session.seeding": ("seeded",),
 }
 _NEED_KERAS = frozenset(
     {
@@ -50,6 +51,7 @@ _NEED_KERAS = frozenset(
         "ckptkit.load.model_loading",
         "ckptkit.load.weight_loading",
         "ckptkit.manager",
+        "ckptkit.session.seeding",
     }
 )
 _HOME_OF = {name: home for home, names in _HOMES.items() for name in names}
@@ -87,6 +89,7 @@ __all__ = [
     "load_model",
     "load_weights",
     "open_run",
+    "seeded",
 ]
 
 if TYPE_CHECKING:
@@ -121,6 +124,7 @@ if TYPE_CHECKING:
     from ckptkit.position import RunPosition
     from ckptkit.preemption.policy import Preemption
     from ckptkit.report.run_view import open_run
+    from ckptkit.session.seeding import seeded
 
 
 def __getattr__(name: str) -> Any:

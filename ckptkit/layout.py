@@ -11,6 +11,7 @@ from ckptkit.errors import ConfigError
 
 MANIFEST = "manifest.json"
 STATE_FILE = "checkpoint"
+SEED_FILE = "seed.json"
 MAX_ATTEMPT = 10**9 - 1
 TRIAL = "{trial}"
 """The placeholder in the directory of a `CheckpointCallback` for the name of each training."""
@@ -30,6 +31,7 @@ _FENCE = re.compile(r"\.fence-([0-9]{1,9})")
 _LAUNCHER = re.compile(r"launcher-.+\.jsonl")
 _ARCHITECTURE = re.compile(r"[0-9a-f]{32}\.json")
 _LEAVING = ".leaving-"
+_SEED_DRAFT = ".seed-"
 _URL = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*://")
 _BRACES = re.compile(r"\{[A-Za-z_][\w.]*\}", re.ASCII)
 _VARIABLE = re.compile(r"\$(?:[A-Za-z_]\w*|\{[A-Za-z_]\w*\})", re.ASCII)
@@ -105,6 +107,10 @@ class RunLayout:
         return self.root / "fresh"
 
     @property
+    def seed(self) -> Path:
+        return self.root / "seed"
+
+    @property
     def lock(self) -> Path:
         return self.root / "lock"
 
@@ -145,6 +151,9 @@ class RunLayout:
 
     def fence(self, attempt: int) -> Path:
         return self.checkpoints / f".fence-{attempt}"
+
+    def seed_draft(self, unique: str) -> Path:
+        return self.root / f"{_SEED_DRAFT}{unique}"
 
     def claim(self, number: int) -> Path:
         return self.lock / f"{number:06d}"
@@ -223,6 +232,11 @@ def is_removing(name: str) -> bool:
 def is_leaving_mark(name: str) -> bool:
     """Return whether a file name is that of a mark for a checkpoint that is about to be removed."""
     return name.startswith(_LEAVING)
+
+
+def is_seed_draft(name: str) -> bool:
+    """Return whether a directory name is that of a seed that is being written."""
+    return name.startswith(_SEED_DRAFT)
 
 
 def replaced_name(name: str) -> CheckpointName | None:

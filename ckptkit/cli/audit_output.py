@@ -39,7 +39,7 @@ _CAUSES = {
     ),
     "not_reproducible": (
         "The script itself gives different values each time. Look for: random numbers without a "
-        "seed (call keras.utils.set_random_seed(n) first); operations that add in a varying "
+        "seed (call ckptkit.seeded(run) first); operations that add in a varying "
         "order (call tf.config.experimental.enable_op_determinism()); data in a varying order "
         "(deterministic=False, the order of a directory or a set); the clock. "
         "docs/exactness.md has the list."

@@ -28,6 +28,7 @@ _OF_A_RUN = frozenset(
         "log",
         "pins",
         "quarantine",
+        "seed",
         "tensorboard",
     }
 )

@@ -20,6 +20,7 @@ from ckptkit.run.checkpoint_catalog import (
 from ckptkit.run.commit import clean_up
 from ckptkit.run.journal import Journal, best_effort
 from ckptkit.run.quarantine import quarantine
+from ckptkit.run.seed_file import remove_seed_drafts
 from ckptkit.storage.files import TEMPORARY, FileSystem, storage_errors
 
 _MOST_BYTES = 16 * 1024 * 1024
@@ -45,6 +46,8 @@ def recover(files: FileSystem, layout: RunLayout, journal: Journal, lock: RunLoc
         remove_dead_leases(files, layout)
     with best_effort(journal, "remove leftovers of a dead process in architecture/"):
         clean_architectures(files, layout)
+    with best_effort(journal, "remove drafts of a seed that dead processes left"):
+        remove_seed_drafts(files, layout)
     # After the cleanup, which restores interrupted replacements: the fence lists all existing
     # checkpoints.
     shut_out_the_silent(files, layout, lock)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from ckptkit.errors import ConfigError
-from ckptkit.layout import RunLayout, journal_attempt
+from ckptkit.layout import SEED_FILE, RunLayout, journal_attempt
 from ckptkit.log import logger
 from ckptkit.run.checkpoint_catalog import list_checkpoints
 from ckptkit.run.foreign_directory import listing, recognise
@@ -29,7 +29,9 @@ def check_directory(layout: RunLayout) -> None:
         trained = layout.journal.is_dir() and any(
             journal_attempt(path.name) for path in layout.journal.iterdir()
         )
-        if trained or not layout.root.exists() or list_checkpoints(layout):
+        # `ckptkit.seeded` has checked the directory and begun the run in it.
+        begun = trained or (layout.seed / SEED_FILE).exists()
+        if begun or not layout.root.exists() or list_checkpoints(layout):
             return
         found = recognise(layout.root, listing(layout), _home())
     if found is None:

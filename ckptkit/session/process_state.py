@@ -84,6 +84,11 @@ def run_key(layout: RunLayout) -> str:
     return str(layout.root.resolve())
 
 
+def is_open(layout: RunLayout) -> bool:
+    """Return whether this process has a run open."""
+    return run_key(layout) in state.open_runs
+
+
 def attempt_started() -> events.AttemptStarted:
     """Describe this process, its program and its libraries."""
     return events.AttemptStarted(

@@ -370,4 +370,5 @@ def names_in(files: FileSystem, directory: Path) -> list[str]:
             # also be a file.
             if files.status(directory) is None:
                 return []
-            raise
+            # Another process may have made it meanwhile.
+            return files.list_dir(directory)

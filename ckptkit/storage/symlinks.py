@@ -28,6 +28,7 @@ def refuse_links(layout: RunLayout) -> None:
         layout.control,
         layout.pins,
         layout.architecture,
+        layout.seed,
     ):
         if path.is_symlink():
             raise StorageError(
