@@ -50,9 +50,7 @@ def fit(model: keras.Model, run: str, train: Any, valid: Any, after: int) -> Non
     ours = ckptkit.CheckpointCallback(
         run, save=ckptkit.EveryNSteps(1), export=False, background=False
     )
-    model.fit(
-        train, validation_data=valid, epochs=EPOCHS, verbose=0, callbacks=[Dies(after), ours]
-    )
+    model.fit(train, validation_data=valid, epochs=EPOCHS, verbose=0, callbacks=[Dies(after), ours])
 
 
 def loop(model: keras.Model, run: str, train: Any, valid: Any, after: int) -> None:
