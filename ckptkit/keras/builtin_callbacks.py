@@ -1,9 +1,8 @@
-"""Special treatment of Keras' CSVLogger, TensorBoard and BackupAndRestore on a resume."""
+"""Special treatment of Keras' TensorBoard and BackupAndRestore, and of files, on a resume."""
 
 from __future__ import annotations
 
-import os
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from typing import Any
 
 import keras
@@ -30,53 +29,35 @@ def refuse_backup_and_restore(callbacks: Iterable[Any]) -> None:
             )
 
 
-# -- CSVLogger
+# -- attributes of the process
+
+_PROCESS_ATTRIBUTES: tuple[tuple[type, tuple[str, ...]], ...] = (
+    # Its open file and the writer on it, and what `csv_rows` decides for this start.
+    (keras.callbacks.CSVLogger, ("csv_file", "writer", "append", "append_header")),
+    # Otherwise it would treat a profile of the earlier process as its own.
+    (keras.callbacks.TensorBoard, tensorboard_callback.PROCESS_ATTRIBUTES),
+)
 
 
-def has_csv_files(callbacks: Iterable[Any]) -> bool:
-    """Whether a `CSVLogger` is among the callbacks."""
-    return any(True for _ in _csv_loggers(callbacks))
+def process_state(callbacks: Iterable[Any]) -> list[tuple[Any, dict[str, Any]]]:
+    """Return attributes of Keras' own callbacks that belong to this process, not to the run."""
+    return [
+        (
+            callback,
+            {name: vars(callback)[name] for name in names if name in vars(callback)},
+        )
+        for callback in callbacks
+        for kind, names in _PROCESS_ATTRIBUTES
+        if isinstance(callback, kind)
+    ]
 
 
-def keep_csv_files(callbacks: Iterable[Any]) -> None:
-    """Make `CSVLogger` append to its file, which it would otherwise empty on a resume."""
-    for callback in _csv_loggers(callbacks):
-        callback.append = True
-
-
-def csv_file_sizes(callbacks: Iterable[Any]) -> dict[str, int]:
-    """Return the sizes of the files of `CSVLogger` in bytes, by file name."""
-    flush_open_files(callbacks)  # flushed, because the size has to include buffered lines
-    return {
-        str(callback.filename): os.path.getsize(callback.filename)
-        for callback in _csv_loggers(callbacks)
-        if os.path.exists(callback.filename)
-    }
-
-
-def truncate_csv_files(callbacks: Iterable[Any], sizes: Mapping[str, int]) -> None:
-    """Remove lines that `CSVLogger` wrote after the checkpoint, because they will be repeated.
-
-    Args:
-        callbacks: all other callbacks.
-        sizes: the sizes of the files when the checkpoint was taken, in bytes, by file name.
-    """
-    for callback in _csv_loggers(callbacks):
-        # The one of an earlier process cannot be restored; Keras makes another at the next epoch.
-        callback.writer = None
-        size = sizes.get(str(callback.filename))
-        if (
-            size is not None
-            and os.path.exists(callback.filename)
-            # A shorter file was replaced, and truncating would extend it with zeros.
-            and os.path.getsize(callback.filename) >= size
-        ):
-            os.truncate(callback.filename, size)
-            callback.append_header = size == 0
-
-
-def _csv_loggers(callbacks: Iterable[Any]) -> list[Any]:
-    return [each for each in callbacks if isinstance(each, keras.callbacks.CSVLogger)]
+def restore_process_state(kept: Iterable[tuple[Any, dict[str, Any]]]) -> None:
+    """Restore the attributes of callbacks from `process_state`."""
+    for callback, values in kept:
+        vars(callback).update(values)
+        if isinstance(callback, keras.callbacks.TensorBoard):
+            tensorboard_callback.measure_steps_per_second_from_here(callback)
 
 
 # -- TensorBoard
@@ -94,31 +75,6 @@ def continue_tensorboard_counts(
     """
     for callback in _tensorboards(callbacks):
         tensorboard_callback.set_call_counts(callback, train_calls, test_calls)
-
-
-def tensorboard_process_state(callbacks: Iterable[Any]) -> list[tuple[Any, dict[str, Any]]]:
-    """Return the attributes of each `TensorBoard` that belong to this process, not to the run.
-
-    With the checkpoint's values, it would treat a profile of the earlier process as its own.
-    """
-    return [
-        (
-            callback,
-            {
-                name: vars(callback)[name]
-                for name in tensorboard_callback.PROCESS_ATTRIBUTES
-                if name in vars(callback)
-            },
-        )
-        for callback in _tensorboards(callbacks)
-    ]
-
-
-def restore_tensorboard_process_state(kept: Iterable[tuple[Any, dict[str, Any]]]) -> None:
-    """Restore the attributes of each `TensorBoard` from `tensorboard_process_state`."""
-    for callback, values in kept:
-        vars(callback).update(values)
-        tensorboard_callback.measure_steps_per_second_from_here(callback)
 
 
 def close_event_files(callbacks: Iterable[Any]) -> None:

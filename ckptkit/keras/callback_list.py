@@ -7,9 +7,12 @@ import weakref
 from collections.abc import Callable, Iterator
 from typing import Any
 
-from ckptkit.keras import builtin_callbacks
+from ckptkit.keras import builtin_callbacks, csv_rows
 from ckptkit.keras.callback_state import CallbackStates
 from ckptkit.keras.observed_callbacks import ObservedCallbacks
+from ckptkit.layout import RunLayout
+from ckptkit.run.journal import Journal
+from ckptkit.run.journal_reader import read_journal
 from ckptkit.tracking.attribute_state import AttributeState
 
 
@@ -50,7 +53,17 @@ class OtherCallbacks:
         self._ours = ours
         self._all = [each for each in callback_list.callbacks if each is not ours]
         self._states: CallbackStates | None = None
+        self._journal: tuple[Journal, RunLayout] | None = None
         builtin_callbacks.refuse_backup_and_restore(self._all)
+
+    def use_journal(self, journal: Journal, layout: RunLayout) -> None:
+        """Record in the run's journal which rows the callbacks write to CSV files.
+
+        Args:
+            journal: the journal of this attempt.
+            layout: the run, whose journals list the rows of earlier attempts.
+        """
+        self._journal = journal, layout
 
     def put_first(self) -> None:
         """Make Keras pass its events to them before `CheckpointCallback`.
@@ -97,6 +110,9 @@ class OtherCallbacks:
         Args:
             attributes: the attributes of Python objects that training changes.
         """
+        # First, because it sets an attribute.
+        if self._journal is not None:
+            csv_rows.record_rows(self._all, self._journal[0].record)
         self._states = CallbackStates(self._all)
         attributes.note(self._states.roots())
 
@@ -105,7 +121,7 @@ class OtherCallbacks:
         return {
             "callbacks": self._states.get() if self._states else {},
             "configured": self._states.configured if self._states else {},
-            "files": builtin_callbacks.csv_file_sizes(self._all),
+            "files": csv_rows.csv_file_sizes(self._all),
         }
 
     def give_back(self, attributes: AttributeState, state: dict[str, Any]) -> list[str]:
@@ -152,10 +168,12 @@ class OtherCallbacks:
         self.begin(attributes)
         builtin_callbacks.continue_tensorboard_counts(self._all, train_calls, test_calls)
         self.tell(seen)
-        process_state = builtin_callbacks.tensorboard_process_state(self._all)
+        process_state = builtin_callbacks.process_state(self._all)
         lost = self.give_back(attributes, state)
-        builtin_callbacks.restore_tensorboard_process_state(process_state)
-        builtin_callbacks.truncate_csv_files(self._all, state["files"])
+        builtin_callbacks.restore_process_state(process_state)
+        if self._journal is not None and csv_rows.has_csv_files(self._all):
+            events = read_journal(self._journal[1], wanted=csv_rows.WANTED).events
+            csv_rows.remove_later_rows(self._all, state["files"], events)
         self.put_first()
         self.tell(unseen)
         return lost

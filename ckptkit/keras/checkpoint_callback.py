@@ -11,7 +11,7 @@ import keras
 from ckptkit.compat import keras_fit
 from ckptkit.errors import ConfigError
 from ckptkit.export.export_spec import ExportSpec, as_spec, is_switched_off
-from ckptkit.keras import builtin_callbacks
+from ckptkit.keras import csv_rows
 from ckptkit.keras.callback_list import OtherCallbacks
 from ckptkit.keras.fit.fit_driver import FitDriver
 from ckptkit.keras.fit.fit_wiring import open_fit
@@ -111,10 +111,10 @@ class CheckpointCallback(keras.callbacks.Callback):
         if callbacks and self._fit is not None:
             # An exception has ended the previous fit. The other callbacks are reset after this.
             self._fit.abandon()
-        if builtin_callbacks.has_csv_files(callbacks) and self._will_resume(
+        if csv_rows.has_csv_files(callbacks) and self._will_resume(
             callbacks, keras_fit.fit_call(self)
         ):
-            builtin_callbacks.keep_csv_files(callbacks)
+            csv_rows.keep_csv_files(callbacks)
 
     def _will_resume(self, callbacks: list[Any], call: keras_fit.FitCall) -> bool:
         run = (

@@ -35,6 +35,7 @@ from ckptkit.tracking.program_objects import (
     Place,
     ProgramObjects,
     attribute_place,
+    held_resource,
     is_made_late,
 )
 
@@ -186,6 +187,9 @@ class ObjectEncoder:
     def _create(self, value: Any, kind: Kind, place: Place) -> Any:
         if kind is ARRAY:
             return {"__row__": self._pools.place(value)}
+        held = held_resource(value, kind)
+        if held is not None:
+            return self._lose(place, held)
         described = _description(value, kind)
         if described is None:
             words = "a function" if kind is FUNCTION else f"a {type(value).__qualname__}"

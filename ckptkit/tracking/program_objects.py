@@ -178,15 +178,12 @@ class ProgramObjects:
 
     def _is_unsavable_whole(self, place: Place, value: Any, kind: Kind) -> bool:
         """Return whether a library's object contains a resource of the process."""
-        if kind is not OBJECT or not _is_of_a_library(value.__class__):
-            return False
-        resource = _first_resource(value)
-        if resource is None:
+        words = held_resource(value, kind)
+        if words is None:
             return False
         self._pass(value)
         if not place.quiet:
-            described = f"a {type(value).__module__}.{type(value).__qualname__}"
-            self.unsaved[place] = f"{described}, which contains {resource}"
+            self.unsaved[place] = words
         return True
 
     def _pass(self, value: Any) -> None:
@@ -343,6 +340,23 @@ def _is_of_a_library(kind: Any) -> bool:
     if kind.__module__.partition(".")[0] in ("keras", "tensorflow"):
         return False
     return object_attributes.is_installed(kind)
+
+
+def held_resource(value: Any, kind: Kind) -> str | None:
+    """Return a description of a library's object with a part that cannot be saved, or None.
+
+    Without that part, its own methods would fail; so such an object is not saved at all.
+
+    Args:
+        value: the object.
+        kind: its kind.
+    """
+    if kind is not OBJECT or not _is_of_a_library(value.__class__):
+        return None
+    resource = _first_resource(value)
+    if resource is None:
+        return None
+    return f"a {type(value).__module__}.{type(value).__qualname__}, which contains {resource}"
 
 
 def _first_resource(root: Any) -> str | None:

@@ -30,6 +30,26 @@ def optimizer(options: dict[str, Any]) -> Any:
     )
 
 
+class BatchesOfProcess(keras.callbacks.Callback):
+    """Counts the batches that this process has trained.
+
+    It says itself that it has no state: otherwise a resume would restore the count.
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.count = 0
+
+    def on_train_batch_begin(self, batch: int, logs: Any = None) -> None:
+        self.count += 1
+
+    def get_state(self) -> None:
+        """Save nothing."""
+
+    def set_state(self, state: None) -> None:
+        """Restore nothing."""
+
+
 def train(options: dict[str, Any]) -> dict[str, Any]:
     """Trains as the options say, and returns what it ends with.
 
@@ -39,12 +59,8 @@ def train(options: dict[str, Any]) -> dict[str, Any]:
     """
     checkers.use(checkers.forked())
     made = trainings.model(optimizer(options), seed=options.pop("seed", 3))
-    batches: list[int] = []
-    callbacks: list[Any] = [
-        keras.callbacks.LambdaCallback(
-            on_train_batch_begin=lambda batch, logs: batches.append(batch)
-        )
-    ]
+    batches = BatchesOfProcess()
+    callbacks: list[Any] = [batches]
     if options.pop("plateau", False):
         callbacks.append(
             keras.callbacks.ReduceLROnPlateau(monitor="loss", factor=0.5, patience=1, min_delta=1e9)
@@ -65,7 +81,7 @@ def train(options: dict[str, Any]) -> dict[str, Any]:
         "optimizer": digest(made.optimizer),
         "epochs": history.epoch,
         "history": history.history,
-        "batches": len(batches),
+        "batches": batches.count,
         "rate": trainings.rate(made),
     }
 

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import csv
+import io
 import random
+import tempfile
 
 import numpy as np
 import pytest
@@ -152,3 +155,28 @@ def test_a_changed_program_is_reported_not_guessed():
     second.state.assign(first.state.capture())
     assert second.objects["a"].seen == {}
     assert [reason for reason in second.reasons if "a.seen" in reason]
+
+
+@pytest.mark.parametrize(
+    ("create", "words"),
+    [
+        (
+            lambda: csv.DictWriter(io.StringIO(), ["loss"]),
+            "a csv.DictWriter, which contains a _csv.writer",
+        ),
+        (lambda: csv.DictReader(["loss", "1"]), "a csv.DictReader, which contains"),
+        (
+            lambda: tempfile.NamedTemporaryFile(),  # noqa: SIM115
+            "a tempfile._TemporaryFileWrapper, which contains",
+        ),
+    ],
+)
+def test_what_training_creates_is_never_restored_in_part(create, words):
+    """Its methods would fail: the writer of a `DictWriter` has no form in a checkpoint."""
+    first = Program(a=holder(table=None, turn=0))
+    first.objects["a"].table, first.objects["a"].turn = create(), 3
+    second = Program(a=holder(table=None, turn=0))
+    second.resume(first)
+    assert vars(second.objects["a"]) == {"table": None, "turn": 3}
+    assert [reason for reason in first.reasons if words in reason] == first.reasons != []
+    assert first.reasons[0].startswith('not saved: a: attribute "table" (')

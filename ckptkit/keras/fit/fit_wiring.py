@@ -73,6 +73,7 @@ def _open_context(
     call = replace(call, callback_list=None)
     state = state_at_beginning(model, others, call)
     session = manager.open_session({"model": model, "fit": state})
+    others.use_journal(session.journal, session.options.layout)
     session.total = params.get("epochs", 1)
     session.saves.monitors.epochs_are_alike = True
     # With `validation_freq`, the first epochs have no evaluation yet.

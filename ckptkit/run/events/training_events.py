@@ -90,6 +90,19 @@ class LogsRepaired(Event):
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
+class CsvRow(Event):
+    """A `CSVLogger` is about to write `text` to `file`, which has `after` bytes.
+
+    A resume removes only rows that were recorded so, because several runs may share a file.
+    """
+
+    event: ClassVar[str] = "csv_row"
+    file: str
+    after: int
+    text: str
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
 class TrainingStarted(Event):
     """The first training step of this attempt is about to run."""
 
