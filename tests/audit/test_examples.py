@@ -42,7 +42,7 @@ def test_a_short_training_of_the_digits(audit):
     assert run["began_at"][0] == 0
     assert run["began_at"][1] in (1, 2, 3)
     assert run["compared"]["values"] > 200_000
-    assert run["compared"]["python"] == 3
+    assert run["compared"]["python"] == 4
 
 
 def audited(directory: Path, *arguments: str) -> subprocess.CompletedProcess[str]:

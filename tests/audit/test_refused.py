@@ -43,11 +43,11 @@ def said(directory: Path, *arguments: str) -> tuple[int, str, str]:
     [
         (
             "import sys; sys.exit('it is broken')",
-            ["ended with exit code 1 by itself", "  it is broken"],
+            ["ended by itself, with exit code 1", "  it is broken"],
         ),
         (
             "import os; os.kill(os.getpid(), 11)",
-            ["ended by SIGSEGV by itself", "nothing to standard error"],
+            ["ended by itself, by SIGSEGV", "nothing to standard error"],
         ),
         (
             "import sys; sys.path.insert(0, sys.argv[1]); import tests.cli.conftest as c; "

@@ -167,7 +167,7 @@ def save_without_space_for_a_claim(process: RunProcess) -> None:
 def a_late_one(process: RunProcess) -> None:
     """The first machine was alive and saved once more; then the second one was lost."""
     saves_elsewhere(process)
-    process.begin(Machine("another", "1"))
+    process.begin(Machine("another", "2"))
     late = RunProcess(process.layout.root.parent, process.files)
     late.journal = Journal(late.files, late.layout.attempt_journal(1), 1, FakeClock())
     late.save(90, 9)
