@@ -157,7 +157,7 @@ print(json.dumps(found))
 """
 
 LATER, INSIDE, DRAWS = (
-    "has reached it",
+    "only when a pass reaches it",
     "made outside of its function",
     "whose state TensorFlow does not save",
 )
