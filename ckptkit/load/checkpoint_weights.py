@@ -14,7 +14,7 @@ from ckptkit.load.object_graph import Graph
 from ckptkit.load.weight_matching import Weight, match
 from ckptkit.load.weight_source import WeightSource, form_of, live_weights
 from ckptkit.run.checkpoint_catalog import Checkpoint
-from ckptkit.run.manifest import RESULT, TensorEntry
+from ckptkit.run.manifest import EVALUATED, RESULT, WEIGHTS, TensorEntry
 from ckptkit.tracking.leaves import path_of
 from ckptkit.writing import tensor_file
 
@@ -26,10 +26,19 @@ _OURS = re.compile(
 )
 
 
-def of_run(checkpoint: Checkpoint, model: Any, name: str | None) -> WeightSource:
+def of_run(
+    checkpoint: Checkpoint, model: Any, name: str | None, *, best: bool = False
+) -> WeightSource:
     """Return the weights of a model in a checkpoint of a run.
 
-    For a checkpoint from the end of training, these are the final weights.
+    For a checkpoint from the end of training, these are the final weights. For one that was chosen
+    by a metric, they are those that the metric was measured with.
+
+    Args:
+        checkpoint: the checkpoint.
+        model: the model that gets the weights.
+        name: the name of the model in the run, or None for the only one that matches.
+        best: whether the checkpoint was chosen by a metric.
 
     Raises:
         ConfigError: If several models match and none was named.
@@ -38,7 +47,7 @@ def of_run(checkpoint: Checkpoint, model: Any, name: str | None) -> WeightSource
     entries = {
         entry.key: entry
         for entry in checkpoint.manifest.tensors
-        if entry.role in ("weights", RESULT)
+        if entry.role in (WEIGHTS, EVALUATED if best else RESULT)
     }
     return _ours(str(checkpoint.path), checkpoint.prefix, entries, model, name)
 
@@ -154,8 +163,10 @@ def _ours(
     models: dict[str, list[Weight]] = {}
     for entry in entries.values():
         state, role, index = entry.key.split("/")
-        if role != RESULT:
-            newest = entries.get(f"{state}/{RESULT}/{index}", entry)
+        if role == WEIGHTS:
+            newest = entries.get(
+                f"{state}/{RESULT}/{index}", entries.get(f"{state}/{EVALUATED}/{index}", entry)
+            )
             models.setdefault(state, []).append(
                 Weight(
                     key=newest.key,

@@ -37,6 +37,8 @@ def model_from_run(
     checkpoint: Checkpoint,
     custom_objects: Mapping[str, Any] | None,
     name: str | None,
+    *,
+    best: bool = False,
 ) -> Any:
     """Rebuild a model from the architecture and the values in a run.
 
@@ -45,6 +47,7 @@ def model_from_run(
         checkpoint: the checkpoint to read.
         custom_objects: the user's own classes and functions, by name.
         name: the model's name in the state, or None for the only one.
+        best: whether the checkpoint was chosen by a metric; see `weights_of`.
 
     Raises:
         ConfigError, CheckpointNotFoundError, CorruptCheckpointError, IncompatibleStateError: As for
@@ -89,7 +92,7 @@ def model_from_run(
             "If a class in custom_objects has changed, restore it; or build the model with its "
             "code."
         )
-    assign_state(checkpoint, tracked, saved)
+    assign_state(checkpoint, tracked, saved, best=best)
     logger.info(
         "rebuilt %s from %s, %s",
         architecture.class_name,

@@ -101,7 +101,11 @@ def load_model(
     if found.format is Format.RUN:
         layout = RunLayout(found.path)
         return read_run(
-            found, step, lambda checkpoint: model_from_run(layout, checkpoint, custom_objects, name)
+            found,
+            step,
+            lambda checkpoint: model_from_run(
+                layout, checkpoint, custom_objects, name, best=step == "best"
+            ),
         )
     if found.format is Format.KERAS:
         return _from_keras(found.path, custom_objects)

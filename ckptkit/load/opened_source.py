@@ -29,7 +29,7 @@ def with_source(
         return read_run(
             found,
             step,
-            lambda checkpoint: action(_of_run(checkpoint, model, name)),
+            lambda checkpoint: action(_of_run(checkpoint, model, name, best=step == "best")),
         )
     if found.format is Format.CHECKPOINT:
         checkpoint = checkpoint_weights.in_a_run(found.path)
@@ -45,7 +45,9 @@ def with_source(
         return action(with_adapted(source, model, adapted_of_file(found, model)))
 
 
-def _of_run(checkpoint: Checkpoint, model: Any, name: str | None) -> WeightSource:
-    source = checkpoint_weights.of_run(checkpoint, model, name)
+def _of_run(
+    checkpoint: Checkpoint, model: Any, name: str | None, *, best: bool = False
+) -> WeightSource:
+    source = checkpoint_weights.of_run(checkpoint, model, name, best=best)
     state = source.saved[0].key.partition("/")[0] if source.saved else ""
     return with_adapted(source, model, adapted_of_run(checkpoint, state))

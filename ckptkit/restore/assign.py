@@ -17,11 +17,11 @@ from ckptkit.restore.adapted_restore import drop_traced_functions
 from ckptkit.restore.metric_pairs import pair_metrics
 from ckptkit.restore.state_comparison import compare, leaf_key, table
 from ckptkit.run.checkpoint_catalog import Checkpoint
-from ckptkit.run.manifest import ATTRIBUTES, DATA, RESULT, WEIGHTS, TensorEntry
+from ckptkit.run.manifest import ATTRIBUTES, DATA, EVALUATED, RESULT, WEIGHTS, TensorEntry
 from ckptkit.tracking.attribute_state import moved_attributes
 from ckptkit.tracking.leaves import Leaf, PythonLeaf
 from ckptkit.tracking.reachable_objects import reachable
-from ckptkit.tracking.snapshot import describe_leaves, result_key
+from ckptkit.tracking.snapshot import describe_leaves, evaluated_key, result_key
 from ckptkit.tracking.state_check import unbuilt_parts
 from ckptkit.tracking.tracker import Tracked
 from ckptkit.writing import tensor_file
@@ -86,11 +86,17 @@ def restore_state(checkpoint: Checkpoint, tracked: Tracked) -> bool:
     return assign_state(
         checkpoint,
         tracked,
-        [entry for entry in checkpoint.manifest.tensors if entry.role != RESULT],
+        [entry for entry in checkpoint.manifest.tensors if entry.role not in (RESULT, EVALUATED)],
     )
 
 
-def assign_state(checkpoint: Checkpoint, tracked: Tracked, entries: Sequence[TensorEntry]) -> bool:
+def assign_state(
+    checkpoint: Checkpoint,
+    tracked: Tracked,
+    entries: Sequence[TensorEntry],
+    *,
+    best: bool = False,
+) -> bool:
     """Read the given tensors of a checkpoint, then assign them all.
 
     If an assignment fails, all earlier values are restored.
@@ -100,6 +106,7 @@ def assign_state(checkpoint: Checkpoint, tracked: Tracked, entries: Sequence[Ten
         tracked: the leaves of the live state.
         entries: the tensors to assign. If they include a weight's final value, the weight gets that
             value.
+        best: see `weights_of`; then the weight gets its evaluated value instead.
 
     Returns:
         as `restore_state`.
@@ -108,10 +115,9 @@ def assign_state(checkpoint: Checkpoint, tracked: Tracked, entries: Sequence[Ten
         CorruptCheckpointError: If a file cannot be read; nothing was assigned.
     """
     values = _by_leaf(entries, tensor_file.read_tensors(checkpoint.prefix, entries))
+    key_of = evaluated_key if best else result_key
     results = {
-        leaf.key: values[result_key(leaf.key)]
-        for leaf in tracked.leaves
-        if result_key(leaf.key) in values
+        leaf.key: values[key_of(leaf.key)] for leaf in tracked.leaves if key_of(leaf.key) in values
     }
     # A weight's final value replaces the one from which training would continue.
     values |= results
@@ -176,7 +182,7 @@ def assign_result(checkpoint: Checkpoint, tracked: Tracked) -> None:
 
 
 @contextmanager
-def weights_of(checkpoint: Checkpoint, tracked: Tracked) -> Iterator[None]:
+def weights_of(checkpoint: Checkpoint, tracked: Tracked, *, best: bool = False) -> Iterator[None]:
     """Give models the weights of a checkpoint while the block runs, and then their own again.
 
     Optimizers, positions and random states do not change.
@@ -184,6 +190,8 @@ def weights_of(checkpoint: Checkpoint, tracked: Tracked) -> Iterator[None]:
     Args:
         checkpoint: the checkpoint with the weights.
         tracked: the leaves of the live state.
+        best: whether the checkpoint was chosen by a metric. Then its weights are those that the
+            metric was measured with; otherwise, those that training ended with if it ended there.
 
     Raises:
         CorruptCheckpointError: If a file cannot be read; nothing was assigned.
@@ -203,7 +211,8 @@ def weights_of(checkpoint: Checkpoint, tracked: Tracked) -> Iterator[None]:
     before = [(leaf, leaf.capture()) for leaf in leaves]
     try:
         for leaf in leaves:
-            leaf.assign(values.get(result_key(leaf.key), values[leaf.key]))
+            other = evaluated_key(leaf.key) if best else result_key(leaf.key)
+            leaf.assign(values.get(other, values[leaf.key]))
         refresh_layer_constants(tracked.roots)
         yield
     finally:
@@ -213,7 +222,7 @@ def weights_of(checkpoint: Checkpoint, tracked: Tracked) -> Iterator[None]:
 
 
 # The roles in keys that belong to a model; the others are optimizer, metrics, state and data.
-_OF_MODELS = ("weights", "seeds", "extra", "variables", "trackables", RESULT)
+_OF_MODELS = ("weights", "seeds", "extra", "variables", "trackables", RESULT, EVALUATED)
 
 
 def read_python_state(checkpoint: Checkpoint, key: str) -> Any:

@@ -13,6 +13,7 @@ from ckptkit.run.manifest import (
     ATTRIBUTES,
     CAPTURED,
     DATA,
+    EVALUATED,
     RESULT,
     StateEntry,
     TensorEntry,
@@ -66,7 +67,7 @@ def compare(
     saved_by = {
         entry.key if entry.kind == "variable" else leaf_key(entry.key): entry
         for entry in saved
-        if entry.role not in (RESULT, *_MAY_BE_MISSING) and not pairs.covers(entry)
+        if entry.role not in (RESULT, EVALUATED, *_MAY_BE_MISSING) and not pairs.covers(entry)
     }
     # Older checkpoints lack the learned state of preprocessing layers.
     adapted = any(entry.role == ADAPTED for entry in saved)

@@ -33,6 +33,12 @@ OPTIMIZER = "optimizer"
 RESULT = "result"
 """The role of final weights, if they differ from the weights from which training continues."""
 
+EVALUATED = "evaluated"
+"""The role of the weights that an epoch's metrics were measured with, if others are continued from.
+
+An evaluation may use averages that a callback puts into the model for it.
+"""
+
 DATA = "data"
 """The role of an iterator's state, which exists only if TensorFlow can save it."""
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Callable, Mapping
 from dataclasses import replace
+from typing import Any
 
 from ckptkit.errors import ConfigError
 from ckptkit.policies import Moment
@@ -90,6 +91,7 @@ class SaveSchedule:
         self._extremes: Extremes = {}
         self._last = self._began = self._now()
         self._discarded: RunPosition | None = None
+        self._evaluated: tuple[int, dict[str, Any]] | None = None
 
     def _now(self) -> Moment:
         return Moment(position=self._progress.position, time_secs=self._options.clock.monotonic())
@@ -172,7 +174,20 @@ class SaveSchedule:
         )
         for reason in self.saver.iterators_losing_order:
             self._inexact(reason)
-        return taken
+        at, weights = self._evaluated or (None, {})
+        if at != self._progress.position.step:
+            self._evaluated = None  # its metrics belong to an earlier step
+            return taken
+        known = {key: value for key, value in weights.items() if key in taken.snapshot.weights}
+        return replace(taken, snapshot=replace(taken.snapshot, evaluated=known))
+
+    def note_evaluated(self, taken: Taken) -> None:
+        """Note the weights that an evaluation has used, whose metrics the next save records.
+
+        Args:
+            taken: a snapshot from the beginning of the evaluation.
+        """
+        self._evaluated = (taken.position.step, taken.snapshot.weights)
 
     def take_if_idle(self) -> Taken | None:
         """Take a snapshot that may never be saved; None while another one is being written.

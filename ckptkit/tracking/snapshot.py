@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
-from ckptkit.run.manifest import OPTIMIZER, RESULT, WEIGHTS, StateEntry, TensorEntry
+from ckptkit.run.manifest import EVALUATED, OPTIMIZER, RESULT, WEIGHTS, StateEntry, TensorEntry
 from ckptkit.tracking.leaves import CapturedLeaves, Leaf, Tensors, no_garbage_collection
 from ckptkit.tracking.tracker import Tracked
 
@@ -23,11 +23,14 @@ class Snapshot:
         states: the descriptions of the entries of the state.
         captured: the leaves with their values.
         results: the final weights by key, if Keras replaced the weights at the end of training.
+        evaluated: the weights by key with which the metrics of this moment were measured. They are
+            written if they differ from the present ones.
     """
 
     states: tuple[StateEntry, ...]
     captured: tuple[CapturedLeaves, ...]
     results: dict[str, tf.Tensor] = field(default_factory=dict)
+    evaluated: dict[str, tf.Tensor] = field(default_factory=dict)
 
     @property
     def values(self) -> Iterator[tuple[Leaf, Tensors]]:
@@ -47,7 +50,21 @@ class Snapshot:
                 found[key] = (replace(described, key=key, dtype=tensor.dtype.name), tensor)
         for key, tensor in self.results.items():
             found[result_key(key)] = (replace(found[key][0], key=result_key(key)), tensor)
+        # Compared here, on the writer's thread.
+        if any(not _same_bits(found[key][1], tensor) for key, tensor in self.evaluated.items()):
+            for key, tensor in self.evaluated.items():
+                other = evaluated_key(key)
+                found[other] = (replace(found[key][0], key=other), tensor)
         return found
+
+    @property
+    def weights(self) -> dict[str, tf.Tensor]:
+        """Return the weights of models, by key."""
+        return {
+            leaf.key: values[""]
+            for leaf, values in self.values
+            if leaf.kind == "variable" and leaf.key.split("/")[1] == WEIGHTS
+        }
 
     @property
     def entries(self) -> tuple[TensorEntry, ...]:
@@ -127,6 +144,11 @@ def with_final_weights(taken: Snapshot, tracked: Tracked) -> Snapshot:
 def result_key(key: str) -> str:
     """Return the key under which the final value of a weight is saved."""
     return key.replace("/weights/", f"/{RESULT}/", 1)
+
+
+def evaluated_key(key: str) -> str:
+    """Return the key under which the evaluated value of a weight is saved."""
+    return key.replace("/weights/", f"/{EVALUATED}/", 1)
 
 
 def _same_bits(a: tf.Tensor, b: tf.Tensor) -> bool:

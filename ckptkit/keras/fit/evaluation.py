@@ -86,6 +86,8 @@ class Evaluation:
         if fit.stages.is_replaying:
             return
         fit.state.position.evaluations.append(self._pass)
+        if self._before is not None:
+            fit.session.saves.note_evaluated(self._before)
         self.serve_stop()
         self._before = fit.session.stopping.reserve = None
         fit.session.phases.enter(SessionPhase.TRAINING)

@@ -83,7 +83,7 @@ def _export(
     with (
         nullcontext()
         if spec.weights == "final"
-        else weights_of(checkpoint, track(session.options.state))
+        else weights_of(checkpoint, track(session.options.state), best=spec.weights == "best")
     ):
         return export(
             model,
