@@ -29,7 +29,8 @@ class ExportSpec:
         directory: the base directory, with one numbered directory for each version; the default is
             `<run>/export`. A relative path is made absolute here.
         weights: `"final"` (default) publishes the weights at the end of training; `"best"` the best
-            kept checkpoint by `monitor`; a step publishes the checkpoint of that step.
+            kept checkpoint by `monitor`, with the weights that its metric was measured with; a step
+            publishes the checkpoint of that step.
         monitor: the metric for `"best"`; the default is `val_loss`, or `loss` if that is missing.
         mode: for `"best"`: `"min"` if smaller is better, `"max"` if larger is. The default `"auto"`
             infers it as Keras does: for its own metrics by name, and for metric objects of the

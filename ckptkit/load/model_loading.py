@@ -67,7 +67,8 @@ def load_model(
 
     Returns:
         The model. From a run it also has the random states of its layers, and after the end of
-            training the final weights.
+            training the final weights. With `"best"` its weights are those that the checkpoint's
+            metric was measured with (averages, if `fit` evaluated those).
 
     Raises:
         ConfigError: If the format has no architecture, a class is missing, or the model contains

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 
-from ckptkit.run.manifest import RESULT, WEIGHTS, Manifest
+from ckptkit.run.manifest import EVALUATED, RESULT, WEIGHTS, Manifest
 
 OPTIMIZER = "optimizer"
 
@@ -20,7 +20,7 @@ UNREADABLE = frozenset({"variant", "resource"})
 NO_VALUES = "only TensorFlow can read them"
 """The note on tensors of a type in `UNREADABLE`."""
 
-_ROLES_OF_THE_REST = frozenset({"seeds", "metrics", "trackables", "state", "data"})
+_ROLES_OF_THE_REST = frozenset({"seeds", "metrics", "trackables", "state", "data", EVALUATED})
 _NO_WEIGHTS = frozenset(
     {
         "seed_generator",

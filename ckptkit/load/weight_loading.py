@@ -97,7 +97,8 @@ def load_weights(
             directory of SavedModel versions, of which the newest is read.
         step: the checkpoint of a run: a step, `"latest"` or `"best"`. The default is the newest
             good checkpoint. After the end of training these are the weights that training ended
-            with (the best ones, or averages, if Keras set those).
+            with (the best ones, or averages, if Keras set those). `"best"` gives the weights that
+            the checkpoint's metric was measured with (averages, if `fit` evaluated those).
         strict: whether every weight of either side, and every vocabulary of the model, must have
             a match (default). If False, the matching ones are loaded, as for a model with a new
             head, and the report lists the others.

@@ -127,6 +127,7 @@ class SaveSchedule:
         )
         # Each turn is timed, to measure how much a save slows down training.
         self.saver.turn(moment.time_secs)
+        self._evaluated_here()  # releases those of an earlier step
         policies = (self._options.save, self._options.keep)
         reason = self._options.save.due(moment, self._last)
         must = reason is not None and any(each.insists(moment, self._last) for each in policies)
@@ -174,11 +175,8 @@ class SaveSchedule:
         )
         for reason in self.saver.iterators_losing_order:
             self._inexact(reason)
-        at, weights = self._evaluated or (None, {})
-        if at != self._progress.position.step:
-            self._evaluated = None  # its metrics belong to an earlier step
-            return taken
-        known = {key: value for key, value in weights.items() if key in taken.snapshot.weights}
+        evaluated, now = self._evaluated_here(), taken.snapshot.weights
+        known = {key: value for key, value in evaluated.items() if key in now}
         return replace(taken, snapshot=replace(taken.snapshot, evaluated=known))
 
     def note_evaluated(self, taken: Taken) -> None:
@@ -188,6 +186,15 @@ class SaveSchedule:
             taken: a snapshot from the beginning of the evaluation.
         """
         self._evaluated = (taken.position.step, taken.snapshot.weights)
+
+    def _evaluated_here(self) -> dict[str, Any]:
+        """Return the weights that an evaluation at this step has used, by key."""
+        at, weights = self._evaluated or (None, {})
+        if at == self._progress.position.step:
+            return weights
+        # Metrics of later steps do not belong to them, and they take memory.
+        self._evaluated = None
+        return {}
 
     def take_if_idle(self) -> Taken | None:
         """Take a snapshot that may never be saved; None while another one is being written.
