@@ -93,15 +93,26 @@ def match(
     live_names, saved_names = _names(live, automatic), _names(saved, automatic)
     by_structure = _paired([each.address for each in live], [each.address for each in saved])
     by_name = _paired(live_names, saved_names)
-    known_live, known_saved = set(live_names), set(saved_names)
+    known_live, known_saved = Counter(live_names), Counter(saved_names)
 
     def agree(i: int, j: int) -> bool:
         return live[i].dtype == saved[j].dtype and fits(saved[j].shape, live[i].shape)
 
     def moved(i: int, j: int) -> bool:
-        """Return whether the names differ but one of them also exists on the other side."""
+        """Return whether the names differ but one of them also exists on the other side.
+
+        A name that several weights of its own side have, as the parts of two layers of attention
+        with automatic names, says nothing about any of them.
+        """
         a, b = live_names[i], saved_names[j]
-        return bool(a and b) and a != b and (a in known_saved or b in known_live)
+        return (
+            bool(a and b)
+            and a != b
+            and (
+                (a in known_saved and known_live[a] == 1)
+                or (b in known_live and known_saved[b] == 1)
+            )
+        )
 
     for pairs, how in ((by_structure, STRUCTURE), (by_name, NAME)):
         whole = len(pairs) == len(live) == len(saved) and all(agree(i, j) for i, j in pairs.items())

@@ -282,12 +282,15 @@ def optimizers_in(value: Any) -> list[tuple[str, Any]]:
 def _seed_paths(value: Any) -> dict[int, str]:
     """Return names for the states of a layer's seed generators, by id.
 
-    Keras lists these states without the names of their layers.
+    Keras lists these states without the names of their layers. The name of a layer alone does not
+    tell the two directions of a `Bidirectional` apart, whose cells Keras makes in another order
+    when it builds the model from its configuration. The path of a layer exists once it is built.
     """
     if not isinstance(value, keras.Layer):
         return {}
     return {
-        id(generator.state): f"{layer.name}/{path_of(generator.state)}"
+        id(generator.state): f"{getattr(layer, 'path', None) or layer.name}/"
+        f"{path_of(generator.state)}"
         for layer in keras_models.layers_of(value)
         for generator in keras_models.seed_generators_of(layer)
     }

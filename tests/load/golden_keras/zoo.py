@@ -90,6 +90,8 @@ def zoo(
     for name, (source, _) in layers.items():
         if source == "attention":
             output = made[name](sources["sequence"], sources["sequence"])
+        elif source == "pair":
+            output = made[name]([sources["sequence"], sources["sequence"]])
         elif source == "vector":
             output = vector = made[name](vector)
         elif source in _RESHAPED:
