@@ -21,6 +21,7 @@ from ckptkit.run.checkpoint_catalog import Checkpoint
 from ckptkit.run.manifest import ADAPTED
 from ckptkit.tracking.adapted_layers import adapted_leaves, described
 from ckptkit.tracking.leaves import Tensors
+from ckptkit.tracking.reachable_objects import visit
 from ckptkit.writing import tensor_file
 
 
@@ -52,7 +53,7 @@ def with_adapted(source: WeightSource, model: Any, saved: Sequence[SavedAdapted]
     known = {each.address for each in saved}
     leaves = tuple(
         leaf
-        for leaf in adapted_leaves("model", model, {})
+        for leaf in adapted_leaves("model", visit(model), {})
         # Without a salt there is nothing to load and nothing to lose.
         if not (isinstance(leaf.layer, keras.layers.Hashing) and leaf.is_empty)
         or _address(leaf.key) in known
@@ -124,7 +125,7 @@ def adapted_of_file(found: FoundFormat, model: Any) -> list[SavedAdapted]:
         found: a `.keras` file, or one in HDF5.
         model: the program's model, whose classes are used to build the other one.
     """
-    if next(adapted_leaves("model", model, {}), None) is None:
+    if next(adapted_leaves("model", visit(model), {}), None) is None:
         return []
     classes = {type(layer).__name__: type(layer) for layer in keras_models.layers_of(model)}
     own = {name: each for name, each in classes.items() if not _is_keras(each)}
@@ -140,7 +141,7 @@ def adapted_of_file(found: FoundFormat, model: Any) -> list[SavedAdapted]:
         SavedAdapted(
             _address(leaf.key), f"{leaf.path} of the stored model", leaf.path, leaf.capture()
         )
-        for leaf in adapted_leaves("model", other, {})
+        for leaf in adapted_leaves("model", visit(other), {})
         if not leaf.is_empty
     ]
 

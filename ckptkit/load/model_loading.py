@@ -29,6 +29,7 @@ from ckptkit.load.source_arguments import check_arguments
 from ckptkit.log import logger
 from ckptkit.tracking.adapted_layers import adapted_leaves
 from ckptkit.tracking.model_architecture import unsaved_loss_arguments
+from ckptkit.tracking.reachable_objects import visit
 
 CONFIG, TRAINING_CONFIG = "model_config", "training_config"
 """Attributes of an `.h5` file: the model's configuration, and the arguments of `compile`."""
@@ -187,7 +188,7 @@ def _from_h5(path: Path, custom_objects: Mapping[str, Any] | None, *, compiled: 
 
 def _warn_of_lost_vocabularies(path: Path, model: Any) -> None:
     """Warn of layers that have learnt something that Keras does not write into `.h5` files."""
-    for leaf in adapted_leaves("model", model, {}):
+    for leaf in adapted_leaves("model", visit(model), {}):
         if leaf.is_empty and not isinstance(leaf.layer, keras.layers.Hashing):
             logger.warning(
                 "%s does not hold what the layer %r (%s) had learnt, because Keras does not write "

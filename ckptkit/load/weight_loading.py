@@ -20,6 +20,7 @@ from ckptkit.restore.adapted_restore import drop_traced_functions
 from ckptkit.restore.assign import assign_all, refresh_layer_constants
 from ckptkit.restore.state_comparison import StateDifference, table
 from ckptkit.tracking.leaves import Leaf, VariableLeaf, path_of
+from ckptkit.tracking.reachable_objects import reachable
 from ckptkit.tracking.state_check import check_built
 
 
@@ -152,10 +153,11 @@ def load_weights(
             for pair, value in zip(plan.pairs, values, strict=True)
         ]
     )
-    changed = refresh_layer_constants([model])
+    objects = reachable([model])
+    changed = refresh_layer_constants(objects)
     if changed or any(pair.live >= len(model.weights) for pair in plan.pairs):
         # What was traced before has the old vocabularies as constants.
-        drop_traced_functions([model])
+        drop_traced_functions(objects)
         if getattr(model, "train_function", None) is not None:
             model.make_train_function(force=True)
     matched = tuple(

@@ -19,7 +19,6 @@ from ckptkit.run.checkpoint_catalog import Checkpoint
 from ckptkit.run.manifest import ADAPTED
 from ckptkit.tracking.adapted_layers import AdaptedLeaf, described
 from ckptkit.tracking.leaves import Tensors
-from ckptkit.tracking.reachable_objects import reachable
 from ckptkit.tracking.tracker import Tracked
 from ckptkit.writing import tensor_file
 
@@ -29,7 +28,7 @@ class AdaptedRestore:
 
     def __init__(self) -> None:
         self._before: list[tuple[AdaptedLeaf, Tensors]] = []
-        self._roots: Sequence[Any] = ()
+        self._objects: Sequence[Any] = ()
 
     def apply(self, checkpoint: Checkpoint, tracked: Tracked, *, quiet: bool = False) -> bool:
         """Assign the learned state of a checkpoint's layers.
@@ -63,7 +62,7 @@ class AdaptedRestore:
         for entry, value in zip(entries, values, strict=True):
             key = leaf_key(entry.key)
             saved[key][entry.key[len(key) + 1 :]] = value
-        self._roots = tracked.roots
+        self._objects = tracked.objects
         changed = False
         try:
             for key, leaf in leaves.items():
@@ -72,7 +71,7 @@ class AdaptedRestore:
             self.undo()
             raise
         if changed:
-            drop_traced_functions(tracked.roots)
+            drop_traced_functions(tracked.objects)
         return changed
 
     def _assign(
@@ -111,20 +110,20 @@ class AdaptedRestore:
         for leaf, before in reversed(self._before):
             keras_adapted.learn(leaf.layer, before)
         if self._before:
-            drop_traced_functions(self._roots)
+            drop_traced_functions(self._objects)
         self._before = []
 
     def done(self) -> None:
         """Forget the layers' previous state: the restore succeeded."""
-        self._before, self._roots = [], ()
+        self._before, self._objects = [], ()
 
 
-def drop_traced_functions(roots: Sequence[Any]) -> None:
+def drop_traced_functions(objects: Sequence[Any]) -> None:
     """Let Keras trace the functions of models again, because they contain old constants.
 
     Args:
-        roots: the objects that lead to the models.
+        objects: the models, among others.
     """
-    for model in reachable(roots):
+    for model in objects:
         if isinstance(model, keras.Model):
             model.test_function = model.predict_function = None

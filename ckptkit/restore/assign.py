@@ -20,7 +20,6 @@ from ckptkit.run.checkpoint_catalog import Checkpoint
 from ckptkit.run.manifest import ATTRIBUTES, DATA, EVALUATED, RESULT, WEIGHTS, TensorEntry
 from ckptkit.tracking.attribute_state import moved_attributes
 from ckptkit.tracking.leaves import Leaf, PythonLeaf
-from ckptkit.tracking.reachable_objects import reachable
 from ckptkit.tracking.snapshot import describe_leaves, evaluated_key, result_key
 from ckptkit.tracking.state_check import unbuilt_parts
 from ckptkit.tracking.tracker import Tracked
@@ -130,7 +129,7 @@ def assign_state(
     assign_all(
         [(leaf, values[key]) for leaf in tracked.leaves if (key := source[leaf.key]) in values]
     )
-    return refresh_layer_constants(tracked.roots)
+    return refresh_layer_constants(tracked.objects)
 
 
 def assign_all(new: Sequence[tuple[Leaf, Mapping[str, tf.Tensor]]]) -> None:
@@ -213,12 +212,12 @@ def weights_of(checkpoint: Checkpoint, tracked: Tracked, *, best: bool = False) 
         for leaf in leaves:
             other = evaluated_key(leaf.key) if best else result_key(leaf.key)
             leaf.assign(values.get(other, values[leaf.key]))
-        refresh_layer_constants(tracked.roots)
+        refresh_layer_constants(tracked.objects)
         yield
     finally:
         for leaf, tensors in before:
             leaf.assign(tensors)
-        refresh_layer_constants(tracked.roots)
+        refresh_layer_constants(tracked.objects)
 
 
 # The roles in keys that belong to a model; the others are optimizer, metrics, state and data.
@@ -276,14 +275,14 @@ def _split(entry: TensorEntry) -> tuple[str, str]:
     return leaf, entry.key[len(leaf) + 1 :]
 
 
-def refresh_layer_constants(roots: Sequence[Any]) -> bool:
+def refresh_layer_constants(objects: Sequence[Any]) -> bool:
     """Recompute the constants that layers derive from their variables, as Normalization does.
 
     Traced functions of Keras contain the old constants. They are deleted, so that Keras traces them
     again, except the train function of a running `fit`, which the caller handles.
 
     Args:
-        roots: the entries of the state.
+        objects: all objects that the state leads to.
 
     Returns:
         Whether a constant has changed.
@@ -291,13 +290,13 @@ def refresh_layer_constants(roots: Sequence[Any]) -> bool:
     # Normalization computes mean and variance once, as constants, from the weights that `adapt`
     # set. To assign the weights alone does not change its output.
     changed = False
-    for layer in reachable(roots):
+    for layer in objects:
         if isinstance(layer, keras.layers.Normalization) and layer.built:
             before = _constants_of(layer)
             layer.finalize_state()
             changed |= _constants_of(layer) != before
     if changed:
-        drop_traced_functions(roots)
+        drop_traced_functions(objects)
     return changed
 
 

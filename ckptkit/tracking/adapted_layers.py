@@ -6,7 +6,7 @@ a different vocabulary, the same embedding means different words.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
 import tensorflow as tf
@@ -14,7 +14,6 @@ import tensorflow as tf
 from ckptkit.compat import keras_adapted
 from ckptkit.errors import IncompatibleStateError
 from ckptkit.tracking.leaves import Tensors
-from ckptkit.tracking.reachable_objects import visit
 
 
 class AdaptedLeaf:
@@ -77,16 +76,18 @@ class AdaptedLeaf:
         return not any(int(tf.size(tensor)) for tensor in self.capture().values())
 
 
-def adapted_leaves(name: str, value: Any, seen: dict[int, Any]) -> Iterator[AdaptedLeaf]:
+def adapted_leaves(
+    name: str, found: Iterable[tuple[str, Any]], seen: dict[int, Any]
+) -> Iterator[AdaptedLeaf]:
     """Yield a leaf for each preprocessing layer in an entry of the state.
 
     Args:
         name: the entry's name.
-        value: the entry.
+        found: the objects in it, as `visit` finds them.
         seen: the layers that already have a leaf, by id; those found are added.
     """
     number = 0
-    for _, layer in visit(value):
+    for _, layer in found:
         if id(layer) in seen or not keras_adapted.is_adapted(layer):
             continue
         # The lookup inside a TextVectorization is the same state.

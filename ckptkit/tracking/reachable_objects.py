@@ -10,7 +10,7 @@ import re
 import sys
 import types
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any
 
 import keras
@@ -37,7 +37,7 @@ _FOREIGN = frozenset(
 
 
 def walk(root: Any) -> Iterator[tuple[str, Any]]:
-    """Yield every variable, table and iterator inside an object, with its path.
+    """Return every variable, table and iterator inside an object, with its path.
 
     It follows Keras objects, tf.Modules, containers and objects of the user's classes, and the
     tracked children of TensorFlow's trackables. Each object is visited once. The order depends only
@@ -46,7 +46,12 @@ def walk(root: Any) -> Iterator[tuple[str, Any]]:
     Args:
         root: the object to search.
     """
-    for path, value in visit(root):
+    return values_among(visit(root))
+
+
+def values_among(found: Iterable[tuple[str, Any]]) -> Iterator[tuple[str, Any]]:
+    """Yield the variables, tables and iterators among objects that `visit` has found."""
+    for path, value in found:
         if isinstance(value, keras.Variable):
             if not tf_checkpoint.uninitialized(value):
                 yield path, value
@@ -212,13 +217,13 @@ class ReachableObjects:
     variables. To check whether references have changed takes a fraction of that.
 
     Args:
-        roots: the entries of the state.
+        objects: all of them, each once.
     """
 
-    def __init__(self, roots: Iterable[Any]) -> None:
+    def __init__(self, objects: Sequence[Any]) -> None:
         # References keep the objects alive, because ids are compared below, and Python reuses the
         # id of a freed object.
-        self._found = reachable(roots)
+        self._found = objects
         self._dicts: list[dict[Any, Any]] = []
         self._sequences: list[Any] = []
         self._sets: list[Any] = []

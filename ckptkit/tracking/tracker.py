@@ -6,7 +6,7 @@ whatever numbers Keras adds to names.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol, runtime_checkable
 
@@ -27,7 +27,7 @@ from ckptkit.tracking.leaves import (
     python_accessors,
 )
 from ckptkit.tracking.one_device import check_leaves
-from ckptkit.tracking.reachable_objects import ReachableObjects, walk
+from ckptkit.tracking.reachable_objects import ReachableObjects, values_among, visit
 from ckptkit.tracking.shuffle_orders import iterators_losing_order
 
 # The names of entries that ckptkit itself adds to the state; `root` belongs to TensorFlow.
@@ -41,12 +41,12 @@ class Tracked:
     Args:
         states: the descriptions of the entries of the state, in order.
         groups: the leaves, each once.
-        roots: the objects in which the leaves were found.
+        objects: all objects that the state leads to, each once.
     """
 
     states: tuple[StateEntry, ...] = ()
     groups: tuple[LeafGroup, ...] = ()
-    roots: tuple[Any, ...] = ()
+    objects: tuple[Any, ...] = ()
 
     @property
     def leaves(self) -> tuple[Leaf, ...]:
@@ -74,7 +74,7 @@ def track(state: Mapping[str, Any]) -> Tracked:
     """
     collector = _Collector()
     states = tuple(collector.add(name, value) for name, value in state.items())
-    return Tracked(states, (LeafGroup(collector.leaves),), tuple(state.values()))
+    return Tracked(states, (LeafGroup(collector.leaves),), tuple(collector.objects.values()))
 
 
 class Tracker:
@@ -110,7 +110,7 @@ class Tracker:
             self._tracked = track(self.users)
             # Not in `track`: weights may be loaded into a model on several devices without a run.
             check_leaves(self._tracked.leaves)
-            self._objects = ReachableObjects(self.users.values())
+            self._objects = ReachableObjects(self._tracked.objects)
             self.iterators_losing_order = iterators_losing_order(self._tracked.leaves)
         # ckptkit's own entries change with each save (passes over the data, callbacks), and are
         # few.
@@ -118,7 +118,7 @@ class Tracker:
         return Tracked(
             self._tracked.states + own.states,
             self._tracked.groups + own.groups,
-            self._tracked.roots + own.roots,
+            self._tracked.objects,
         )
 
 
@@ -132,10 +132,17 @@ def _is_own(name: str, value: Any) -> bool:
 
 
 class _Collector:
-    """Gathers leaves and gives each one its key; an object that was added before is skipped."""
+    """Gathers leaves and gives each one its key; an object that was added before is skipped.
+
+    Attributes:
+        leaves: those that were found.
+        objects: by identity, everything that was looked at. The values keep the objects alive, so
+            that no id is used twice.
+    """
 
     def __init__(self) -> None:
         self.leaves: list[Leaf] = []
+        self.objects: dict[int, Any] = {}
         # By id. The values keep the objects alive, so that no id is reused.
         self._seen: dict[int, Any] = {}
         # Separate, because such a layer may have variables too.
@@ -152,8 +159,11 @@ class _Collector:
         # All other values are found by walking through the attributes.
         for role, variables in _keras_variables(value):
             self._add_variables(name, role, variables, seeds, places)
-        self._add_unlisted(name, value)
-        self.leaves += adapted_leaves(name, value, self._adapted)
+        # Visited once, for everything that is asked of the objects: that is most of the work.
+        found = list(visit(value))
+        self.objects.update((id(each), each) for _, each in found)
+        self._add_unlisted(name, value, found)
+        self.leaves += adapted_leaves(name, found, self._adapted)
         return StateEntry(name=name, class_name=type(value).__name__, classes=classes)
 
     def _add_variables(
@@ -181,34 +191,32 @@ class _Collector:
             )
             index += 1
 
-    def _add_unlisted(self, name: str, value: Any) -> None:
+    def _add_unlisted(self, name: str, value: Any, found: Sequence[tuple[str, Any]]) -> None:
         """Add values outside of Keras' lists: variables, tables, iterators, Python state."""
         # A counter for each role, so that a new table does not change the keys of variables.
         variables, others, python = 0, 0, 0
-        for path, found in walk(value):
-            if isinstance(found, keras.Variable | tf.Variable):
-                raw = _tf_variable(found)
+        for path, each in values_among(found):
+            if isinstance(each, keras.Variable | tf.Variable):
+                raw = _tf_variable(each)
                 if raw is not None and self._is_new(raw):
                     role = "variables" if not isinstance(value, keras.Layer) else "extra"
                     self.leaves.append(
                         VariableLeaf(
                             f"{name}/{role}/{variables}",
-                            path or path_of(found),
+                            path or path_of(each),
                             raw,
-                            _trainable(found),
+                            _trainable(each),
                         )
                     )
                     variables += 1
-            elif self._is_new(found):
-                self.leaves.append(
-                    TrackableLeaf(f"{name}/trackables/{others}", path or name, found)
-                )
+            elif self._is_new(each):
+                self.leaves.append(TrackableLeaf(f"{name}/trackables/{others}", path or name, each))
                 others += 1
-        for path, found in _python_objects(name, value):
-            accessors = python_accessors(found)
-            if accessors is not None and self._is_new(found):
+        for path, each in _python_objects(name, value):
+            accessors = python_accessors(each)
+            if accessors is not None and self._is_new(each):
                 self.leaves.append(
-                    PythonLeaf(f"{name}/state/{python}", path, *accessors, source=found)
+                    PythonLeaf(f"{name}/state/{python}", path, *accessors, source=each)
                 )
                 python += 1
 
