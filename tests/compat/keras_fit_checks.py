@@ -269,3 +269,82 @@ def callbacks_of_coming_fit():
     made.evaluate(x, y, verbose=0, callbacks=[look])
     look.set_params({})
     assert seen[1:] == [[], []], seen
+
+
+def set_steps_per_epoch():
+    class Lengthen(keras.callbacks.Callback):
+        def on_epoch_begin(self, epoch, logs=None):
+            seen.append(0)
+            keras_fit.set_steps_per_epoch(keras_fit.fit_call(self).epoch_iterator, epoch + 1)
+
+        def on_train_batch_end(self, batch, logs=None):
+            seen[-1] += 1
+
+    rows = tf.data.Dataset.from_tensor_slices((x, y)).batch(2)
+    for data, steps, expected in ((rows.repeat(), 3, [1, 2, 3]), (rows, None, [4, 4, 4])):
+        seen = []
+        model().fit(data, epochs=3, steps_per_epoch=steps, verbose=0, callbacks=[Lengthen()])
+        assert seen == expected, (steps, seen)
+
+
+class _Passes(keras.callbacks.Callback):
+    """Records the iterator of each call of the train function, in `fit` or in two replays."""
+
+    def __init__(self, *, replays):
+        super().__init__()
+        self.replays, self.iterators = replays, []
+
+    def on_train_begin(self, logs=None):
+        original, used = self.model.train_function, self.iterators
+
+        def train(iterator):
+            logs = original(iterator)
+            used.append(iterator)
+            return logs
+
+        if not self.replays:
+            self.model.train_function = train
+            return
+        for _ in range(2):
+            keras_fit.run_pass(keras_fit.fit_call(self).epoch_iterator, train)
+
+
+def run_pass():
+    rows = tf.data.Dataset.from_tensor_slices((x, y)).batch(2)
+    unknown = rows.filter(lambda a, b: True)
+    for data, steps, expected in (
+        (rows, None, [0] * 4 + [4] * 4),
+        (unknown, None, [0] * 4 + [4] * 4),
+        (rows.repeat(), 3, [0] * 6),
+    ):
+        for replays in (False, True):
+            passes = _Passes(replays=replays)
+            model().fit(data, epochs=2, steps_per_epoch=steps, verbose=0, callbacks=[passes])
+            first_uses = [passes.iterators.index(each) for each in passes.iterators]
+            assert first_uses == expected, (replays, steps, first_uses)
+
+
+def new_evaluation_iterator():
+    class Look(keras.callbacks.Callback):
+        def on_train_begin(self, logs=None):
+            self.own = keras_fit.new_evaluation_iterator(keras_fit.fit_call(self))
+
+        def on_test_begin(self, logs=None):
+            self.of_keras = keras_fit.evaluation_iterator()
+
+    def calls(iterator):
+        return [
+            (first, last, [next(data)[0].numpy().tolist() for _ in range(first, last + 1)])
+            for first, last, data in iterator
+        ]
+
+    rows, look = tf.data.Dataset.from_tensor_slices((np.arange(32.0).reshape(8, 4), y)), Look()
+    for data, steps in ((rows.batch(2), None), (rows.batch(1), 6)):
+        options = {"validation_data": data, "validation_steps": steps, "callbacks": [look]}
+        model(steps_per_execution=2).fit(x, y, verbose=0, **options)
+        assert type(look.own) is type(look.of_keras)
+        assert len(calls(look.own)) == (steps or 4) // 2
+        # `fit` has made its first evaluation, so these are the second ones.
+        assert calls(look.own) == calls(look.of_keras), steps
+    model().fit(x, y, validation_data=(x, y), verbose=0, callbacks=[look])
+    assert look.own is None

@@ -132,3 +132,10 @@ def object_graph():
     keys = {node.key: node.name for node in nodes if node.key}
     assert set(keys) < {name for name, _ in tf.train.list_variables(prefix)}
     assert {variable.path for variable in made.weights} <= set(keys.values())
+
+
+def class_serializes():
+    table, iterator = tf.lookup.experimental.MutableHashTable, type(iter(tf.data.Dataset.range(3)))
+    assert all(map(tf_checkpoint.class_serializes, [table, iterator, tf_checkpoint.StagedTensor]))
+    without = [tf.Module, tf.random.Generator, keras.layers.Dense, keras.optimizers.Adam, dict]
+    assert not any(map(tf_checkpoint.class_serializes, without))

@@ -171,3 +171,31 @@ def shuffles_in():
     assert state(numbers.batch(2), 1) == 0
     assert state(numbers.shuffle(4), 1) == 1
     assert state(numbers.shuffle(4).shuffle(4), 1) == 2
+
+
+def PipelineFunction():
+    (found,) = tf_data.functions_of(tf.data.Dataset.range(3).map(lambda n: n * 2))
+    assert found == tf_data.PipelineFunction(found.function)
+    assert tf.nest.flatten(found.function(tf.constant(3, tf.int64)))[0] == 6
+
+
+def functions_of():
+    numbers = tf.data.Dataset.range(3)
+    used, cached = numbers.map(tf.abs), numbers.map(tf.sign).cache()
+    pipeline = numbers.map(tf.negative).concatenate(cached).flat_map(lambda n: used)
+    found = tf_data.functions_of(pipeline)
+    operations = [{node.op for node in each.function.graph.as_graph_def().node} for each in found]
+    for own, expected in zip(operations[1:], ("Abs", "Neg", "Sign"), strict=True):
+        assert expected in own, operations
+    assert [each.cache for each in found] == [None, None, None, cached]
+    assert [each.starts_late for each in found] == [False, True, False, True]
+    (alone,) = tf_data.functions_of(cached.batch(2))
+    assert (alone.cache, alone.starts_late) == (cached, False)
+
+
+def stages_in():
+    numbers = tf.data.Dataset.range(3)
+    used, pairs = numbers.shuffle(2), numbers.batch(2)
+    pipeline = pairs.flat_map(lambda n: used)
+    found = tf_data.stages_in(pipeline)
+    assert list(map(id, found)) == list(map(id, [pipeline, pairs, numbers, used, numbers])), found
