@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+
 import keras
 import numpy as np
 import tensorflow as tf
@@ -52,11 +54,55 @@ def parts_of():
     assert [type(part).__name__ for part in keras_models.parts_of(Own())] == ["Dense", "Sequential"]
 
 
+def set_trainable():
+    class Outer(layers.Dense):
+        def build(self, shape):
+            super().build(shape)
+            self.inner = layers.Dense(1)
+            self.inner.build(shape)
+
+    outer = Outer(1)
+    outer.build((None, 2))
+    for flag in (False, True):
+        keras_models.set_trainable(outer, flag)
+        assert outer.trainable is vars(outer)[keras_models.TRAINABLE] is flag
+        assert outer.kernel.trainable is outer.bias.trainable is flag
+        assert outer.inner.trainable
+        assert outer.inner.kernel.trainable
+    outer.trainable = False
+    assert vars(outer)[keras_models.TRAINABLE] is outer.kernel.trainable is False
+
+
+def trainable_flags():
+    made = model(layers.Dense(3), layers.BatchNormalization(), layers.Dense(1))
+    made.layers[0].trainable = False
+    flags = keras_models.trainable_flags(made)
+    assert flags == [False, False, True, True, False, False, True, True]
+    trained = {id(weight) for weight in made.trainable_weights}
+    assert flags == [id(weight) in trained for weight in made.weights]
+
+
 def seed_generators_of():
     dropout = layers.Dropout(0.5)
     (generator,) = keras_models.seed_generators_of(dropout)
     assert generator.state is dropout.seed_generator.state is dropout.variables[0]
     assert keras_models.seed_generators_of(layers.Dense(1)) == []
+
+
+def automatic_names():
+    class OwnHTTPLayer(layers.Layer):
+        def call(self, inputs):
+            return inputs
+
+    parts = [OwnHTTPLayer(), layers.Dense(1), layers.BatchNormalization(), layers.LSTM(1)]
+    parts += [layers.Conv2DTranspose(1, 1), layers.PReLU(), layers.Dense(1, name="given")]
+    given = keras.Input((2,))
+    made = keras.Sequential(parts)
+    found = keras_models.automatic_names(made)
+    for each in (*parts[:-1], made, keras.Model(given, given)):
+        assert re.sub(r"_\d+$", "", each.name) in found, each.name
+    assert "given" not in found
+    assert "own_http_layer" not in keras_models.automatic_names(model())
 
 
 def build_from_spec():

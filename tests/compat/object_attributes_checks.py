@@ -2,6 +2,11 @@
 
 from __future__ import annotations
 
+import collections
+
+import h5py
+import keras
+import numpy as np
 import tensorflow as tf
 from keras import layers
 
@@ -61,3 +66,17 @@ def attributes():
     assert {"_layers", "optimizer", "_loss_tracker"} <= set(
         dict(object_attributes.attributes(made))
     ), "where layers, optimizer and metrics are found"
+
+
+def is_installed():
+    class Own(layers.Layer):
+        pass
+
+    made = model()
+    of_keras = {type(each) for each in (made, *made.layers, made.optimizer, made.loss)}
+    of_tensorflow = {type(tf.Variable(1.0)), type(tf.constant(1.0)), tf.Module, tf.data.Dataset}
+    others = {dict, collections.OrderedDict, np.ndarray, h5py.File, keras.Variable}
+    for kind in of_keras | of_tensorflow | others:
+        assert object_attributes.is_installed(kind), kind
+    assert not object_attributes.is_installed(Own)
+    assert not object_attributes.is_installed(type("Typed", (), {"__module__": "__main__"}))
