@@ -10,7 +10,7 @@ from typing import Any
 
 import keras
 
-from ckptkit.compat import keras_models
+from ckptkit.compat import keras_adapted, keras_models
 from ckptkit.run.architecture_file import LayerSettings
 from ckptkit.tracking.hyperparameters import as_json, shortest_decimal
 
@@ -31,6 +31,8 @@ _SKIPPED = frozenset(
         "vocabulary_size",
     }
 )
+
+_LEARNED = ("vocabulary", "idf_weights", "salt", "bin_boundaries", "mean", "variance")
 
 # By layer: its settings when an attempt ended (None while one is under way), and those that the
 # code had given it. Weak, so that nothing keeps a model alive after the user has dropped it.
@@ -136,9 +138,10 @@ def _settings(layer: Any, config: Mapping[str, Any]) -> dict[str, object]:
     if isinstance(layer, keras.layers.LayerNormalization | keras.layers.RMSNormalization):
         # Building turns -1 into the number of the axis.
         given.pop("axis", None)
-    # With `num_bins`, they are what `adapt` has learnt.
-    if given.get("num_bins") is not None:
-        given.pop("bin_boundaries", None)
+    # What `adapt` has learnt, or the code gave in its place, is state, which a resume restores.
+    if keras_adapted.is_adapted(layer):
+        for name in _LEARNED:
+            given.pop(name, None)
     return as_json(given)
 
 
