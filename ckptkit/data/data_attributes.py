@@ -20,6 +20,9 @@ _LARGEST_BYTES = 1 << 16
 _DRAWING = ("__getitem__", "__len__", "__iter__", "__next__", "on_epoch_begin", "on_epoch_end")
 """The methods that are called while data is read."""
 
+_MUTABLE = (list, dict, set, bytearray, np.ndarray)
+"""The types of values that a method may change in place, as `random.shuffle` does."""
+
 
 class DataAttributes:
     """The plain attributes of an object that makes batches.
@@ -30,7 +33,7 @@ class DataAttributes:
 
     def __init__(self, source: Any) -> None:
         self._source = source
-        self._drawn = _names_set_by_drawing(type(source))
+        self._assigned, self._read = _names_in_drawing(type(source))
 
     def get(self) -> dict[str, Any]:
         """Return the attributes with small plain values."""
@@ -48,8 +51,13 @@ class DataAttributes:
             drawn: whether to also set attributes that reading data changes.
         """
         for name, value in values.items():
-            if drawn or name not in self._drawn:
-                setattr(self._source, name, value)
+            if drawn or not self._is_drawn(name, value):
+                # A copy, because the object may change it in place, and the values may be saved.
+                setattr(self._source, name, copy.deepcopy(value))
+
+    def _is_drawn(self, name: str, value: Any) -> bool:
+        """Return whether reading data may change an attribute, also in place."""
+        return name in self._assigned or (name in self._read and isinstance(value, _MUTABLE))
 
 
 def _is_setting(name: str, value: Any) -> bool:
@@ -79,17 +87,22 @@ def _bytes_left(value: Any, left: int) -> int:
     return left
 
 
-def _names_set_by_drawing(cls: type) -> set[str]:
-    """Return the attributes that are assigned while data is read, also in called methods."""
-    pending, seen, found = list(_DRAWING), set(), set()
+def _names_in_drawing(cls: type) -> tuple[set[str], set[str]]:
+    """Return the attributes that are assigned while data is read, and the names that are read.
+
+    Both include the methods that are called.
+    """
+    pending, seen, assigned = list(_DRAWING), set(), set()
+    read: set[str] = set()
     while pending:
         name = pending.pop()
         method = getattr(cls, name, None)
         if name in seen or not isinstance(method, types.FunctionType):
             continue
         seen.add(name)
-        found |= {
+        assigned |= {
             str(each.argval) for each in dis.get_instructions(method) if each.opname == "STORE_ATTR"
         }
+        read |= set(method.__code__.co_names)
         pending += method.__code__.co_names
-    return found
+    return assigned, read

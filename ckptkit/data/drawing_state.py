@@ -117,9 +117,14 @@ class DrawingState:
 
         Args:
             state: the result of `at_epoch`.
-            drawn: whether to also set variables that reading data changes.
+            drawn: whether to also set variables and attributes that reading data changes.
         """
-        self._set(state, random=drawn, but=lambda used: used.is_written and not drawn)
+        self._set(
+            state,
+            random=drawn,
+            but=lambda used: used.is_written and not drawn,
+            drawn_attributes=drawn,
+        )
 
     def _set(
         self,
@@ -127,12 +132,13 @@ class DrawingState:
         *,
         random: bool,
         but: Callable[[_Used], bool] = lambda used: False,
+        drawn_attributes: bool = True,
     ) -> None:
         if random:
             set_program_random(state)
         self._assign(state.get("variables", []), but)
         for each, values in zip(self._attributes, state.get("attributes", []), strict=False):
-            each.set(values)
+            each.set(values, drawn=drawn_attributes)
 
     # -- in the middle of a pass
 
