@@ -69,5 +69,8 @@ def optimizers_of(state: Mapping[str, Any]) -> list[Any]:
 
 def begin(position: RunPosition, optimizers: list[Any]) -> LoopTurn:
     """Return a turn that begins now."""
-    before = [(optimizer, tf.identity(optimizer.iterations.value)) for optimizer in optimizers]
+    before = [
+        (optimizer, tf.identity(tf.convert_to_tensor(optimizer.iterations)))
+        for optimizer in optimizers
+    ]
     return LoopTurn(position, before=before, tensors=tensor_count())
