@@ -69,8 +69,9 @@ def optimizers_of(state: Mapping[str, Any]) -> list[Any]:
 
 def begin(position: RunPosition, optimizers: list[Any]) -> LoopTurn:
     """Return a turn that begins now."""
-    before = [
-        (optimizer, tf.identity(tf.convert_to_tensor(optimizer.iterations)))
-        for optimizer in optimizers
-    ]
+    # `value`: see `iterations_of`. An optimizer around another may return a plain tensor.
+    before = []
+    for optimizer in optimizers:
+        iterations = optimizer.iterations
+        before.append((optimizer, tf.identity(getattr(iterations, "value", iterations))))
     return LoopTurn(position, before=before, tensors=tensor_count())

@@ -265,9 +265,7 @@ def unbuildable(why: str) -> keras.Model:
                 keras.layers.Dense(2),
             ]
         )
-    words = keras.layers.StringLookup(output_mode="multi_hot")
-    words.adapt(["a", "b", "c"])
-    return keras.Sequential([keras.Input((1,), dtype="string"), words, keras.layers.Dense(2)])
+    raise AssertionError(why)
 
 
 @pytest.mark.parametrize(
@@ -275,7 +273,6 @@ def unbuildable(why: str) -> keras.Model:
     [
         ("no get_config", "NoConfig"),
         ("lambda", "its Lambda layer 'twice' contains a function"),
-        ("learnt", "its learned state \\(adapt\\)"),
     ],
 )
 def test_what_is_no_data_is_not_stored_and_said(tmp_path, why, said):
