@@ -7,7 +7,7 @@ import io
 import re
 from pathlib import Path
 
-TENSORS, ELEMENTS = 24, 1_000_000
+TENSORS, ELEMENTS = 60, 1_000_000
 
 
 def taken_by_statistics(directory: str) -> tuple[int, int]:

@@ -197,9 +197,7 @@ def test_one_of_several_models_in_a_checkpoint(tmp_path):
         ckptkit.load_weights(model, prefix)
     ckptkit.load_weights(model, prefix, name="twin")
     assert bits(model) == bits(twin)
-    with pytest.raises(
-        ckptkit.CheckpointNotFoundError, match=r"no object 'nobody'.*'generator'"
-    ):
+    with pytest.raises(ckptkit.CheckpointNotFoundError, match=r"no object 'nobody'.*'generator'"):
         ckptkit.load_weights(model, prefix, name="nobody")
 
 

@@ -121,6 +121,7 @@ def test_the_form_on_disk():
                 "shape": [2, None],
                 "dtype": "float32",
                 "trainable": True,
+                "place": "",
             },
             {
                 "key": "model/state/0/arrays/1",
@@ -129,6 +130,7 @@ def test_the_form_on_disk():
                 "shape": None,
                 "dtype": "int64",
                 "trainable": None,
+                "place": "",
             },
         ],
         "files": [],
@@ -140,6 +142,7 @@ def test_the_form_on_disk():
         "not_finite": [],
         "final": False,
         "total": 3,
+        "early_stop": {},
         "fresh_labels": ["b"],
         "format_version": 2,
     }
