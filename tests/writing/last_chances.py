@@ -335,6 +335,6 @@ def opened_anew(directory: str) -> list[int]:
         batch_size=8,
         epochs=2,
         verbose=0,
-        callbacks=[ckptkit.CheckpointCallback(directory, export=False)],
+        callbacks=[ckptkit.CheckpointCallback(directory, export=False, changed={"model": "code"})],
     )
     return [checkpoint.step for checkpoint in ckptkit.open_run(directory).checkpoints]
