@@ -22,6 +22,13 @@ PROCESS_ATTRIBUTES = (
 These are its counts, its times, and whether a profile is active.
 """
 
+OPEN_FILES = frozenset({"_writers", "_prev_summary_state"})
+"""The attributes of a `TensorBoard` callback that hold its open event files.
+
+Reason: its own methods fail if such an attribute is restored without the files. It opens them
+again when a `fit` begins.
+"""
+
 
 def set_call_counts(tensorboard: Any, trained: int, evaluated: int) -> None:
     """Set the numbers of calls from which a `TensorBoard` callback continues to count.

@@ -303,6 +303,11 @@ class SaveSchedule:
         """The position of the last save, or of the checkpoint from which this session continued."""
         return self._last.position
 
+    @property
+    def unwritten(self) -> Taken | None:
+        """See `Saver.unwritten`."""
+        return self.saver.unwritten
+
     def is_saved(self, at: RunPosition) -> bool:
         """Return whether a position is already saved; waits for the writer."""
         if self.saved_at != at or at == self._discarded:

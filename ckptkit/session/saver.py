@@ -61,6 +61,7 @@ class SnapshotWriter:
 
     Attributes:
         unsaved: the position of the newest save if it could not be written, else None.
+        unwritten: its snapshot, until the next one is taken.
         writing_since: when the save in progress began, on the monotonic clock.
     """
 
@@ -76,6 +77,7 @@ class SnapshotWriter:
         )
         self._has_warned = False  # about weights that are not finite
         self.unsaved: RunPosition | None = None
+        self.unwritten: Taken | None = None
         self.writing_since: float | None = None
         # The lack of space of the newest save, until an exception has reported it.
         self._no_space: StorageError | None = None
@@ -113,14 +115,14 @@ class SnapshotWriter:
                 self._target, taken.snapshot, manifest, taken.secs, taken.time
             )
         except BaseException as error:
-            self.unsaved, self._no_space = taken.position, None
+            self.unsaved, self.unwritten, self._no_space = taken.position, taken, None
             if not periodic or not isinstance(error, StorageError) or error.errno not in NO_SPACE:
                 raise
             self._note_no_space(taken.position, error)
             return
         finally:
             self.writing_since = None
-        self.unsaved = self._no_space = None
+        self.unsaved = self.unwritten = self._no_space = None
         if not self._write_secs:
             self._log_size(written)
         self._write_secs.append(time.monotonic() - began)
@@ -250,6 +252,7 @@ class Saver:
                     size(self._copy_bytes),
                 )
                 self._writer.finish()
+            self._snapshots.unwritten = None  # the new snapshot replaces it, also in memory
             began = time.monotonic()
             taken = snapshot.take_snapshot(self._tracker.track_now())
             secs = time.monotonic() - began
@@ -331,6 +334,11 @@ class Saver:
     def unsaved(self) -> RunPosition | None:
         """The position of the newest save if it could not be written, else None."""
         return self._snapshots.unsaved
+
+    @property
+    def unwritten(self) -> Taken | None:
+        """The snapshot of the newest save if it could not be written and none was taken since."""
+        return self._snapshots.unwritten
 
     def finish(self) -> None:
         """Wait until nothing is being written; `check` raises a failure later."""

@@ -50,6 +50,9 @@ class Schedule(Protocol):
     @property
     def saved_at(self) -> RunPosition: ...
 
+    @property
+    def unwritten(self) -> Taken | None: ...
+
     def take_if_idle(self) -> Taken | None: ...
 
     def state_bytes(self) -> int: ...
@@ -128,6 +131,8 @@ class TurnReserve:
     def instead(self) -> PartialTurn:
         """Return what can be saved in place of the current state."""
         taken, saved = self._holder.reserve, self._saves.saved_at
-        if taken is None or taken.position.step <= saved.step:
-            return PartialTurn(None, saved)
-        return PartialTurn(taken, taken.position)
+        if taken is not None and taken.position.step > saved.step:
+            return PartialTurn(taken, taken.position)
+        # The save before this turn may have failed since; its snapshot can be written again.
+        failed = self._saves.unwritten
+        return PartialTurn(failed if failed and failed.position == saved else None, saved)

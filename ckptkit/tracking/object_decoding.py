@@ -19,7 +19,7 @@ import tensorflow as tf
 from ckptkit.tracking import python_state
 from ckptkit.tracking.array_pools import PooledArrays
 from ckptkit.tracking.object_classification import Skipped, Unsavable, classify
-from ckptkit.tracking.object_kinds import MISSING, Kind, StateKind
+from ckptkit.tracking.object_kinds import DICT, MISSING, SET, Kind, StateKind
 from ckptkit.tracking.plain_values import decode_plain, global_object
 
 LEFT = object()
@@ -114,9 +114,12 @@ class ObjectDecoder:
             return [self._state(form)]
         if not kind.whole:
             return {name: self.value(item) for name, item in form.items()}
-        items = self._sequence(form)
-        if live is None:
-            return [None if item is LEFT else item for item in items]
+        items, live = self._sequence(form), live or []
+        if kind is DICT:
+            return _pairs_without_gaps(items, live)
+        if kind is SET:
+            return [item for item in items if item is not LEFT]
+        # The items of a list have places, so that a gap is filled.
         return [
             (live[index] if index < len(live) else None) if item is LEFT else item
             for index, item in enumerate(items)
@@ -219,6 +222,21 @@ class ObjectDecoder:
         "__lost__": lambda self, inner: LEFT,
         "__skipped__": lambda self, inner: LEFT,
     }
+
+
+def _pairs_without_gaps(items: Sequence[Any], live: Sequence[Any]) -> list[Any]:
+    """Return the keys and values of a dictionary, without values that were not saved.
+
+    The program's value of such a key stays, if it has one.
+    """
+    current = dict(zip(live[::2], live[1::2], strict=True))
+    found = []
+    for key, item in zip(items[::2], items[1::2], strict=True):
+        if key is not LEFT and item is LEFT:
+            item = current.get(key, LEFT)
+        if key is not LEFT and item is not LEFT:
+            found += [key, item]
+    return found
 
 
 def _without_gaps(contents: Any) -> Any:

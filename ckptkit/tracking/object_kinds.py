@@ -14,7 +14,13 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from ckptkit.compat import keras_attributes, keras_models, object_attributes, tf_checkpoint
+from ckptkit.compat import (
+    keras_attributes,
+    keras_models,
+    object_attributes,
+    tensorboard_callback,
+    tf_checkpoint,
+)
 
 MISSING = object()
 """The content of a missing attribute or an empty closure cell."""
@@ -144,7 +150,10 @@ class CallbackKind(ObjectKind):
     """Callbacks of Keras: Keras' own callbacks keep their state in attributes too."""
 
     def contents(self, value: Any) -> Contents:
-        return {name: item for name, item in vars(value).items() if name not in CALLBACK_ARGUMENTS}
+        hidden = CALLBACK_ARGUMENTS
+        if isinstance(value, keras.callbacks.TensorBoard):
+            hidden |= tensorboard_callback.OPEN_FILES
+        return {name: item for name, item in vars(value).items() if name not in hidden}
 
 
 CALLBACK_ARGUMENTS = frozenset(

@@ -17,6 +17,11 @@ from ckptkit.storage.files import FileSystem
 
 _MOST_SECS = 100
 
+_pending: set[str] = set()
+"""The moments that have not come yet. Of the process: an attribute that a model can reach is state,
+so a resume would bring back a moment that is over.
+"""
+
 
 class Holds:
     """The moments at which this program stands still, each once; `<name>.here` says that it does,
@@ -27,16 +32,16 @@ class Holds:
     """
 
     def __init__(self, names: list[str]) -> None:
-        self._names = set(names)
+        _pending.update(names)
 
     def __contains__(self, name: str) -> bool:
-        return name in self._names
+        return name in _pending
 
     def at(self, name: str) -> None:
         """Stands still where `name` was asked for."""
-        if name not in self._names:
+        if name not in _pending:
             return
-        self._names.remove(name)
+        _pending.remove(name)
         Path(f"{name}.here").touch()
         end = time.monotonic() + _MOST_SECS
         while not Path(f"{name}.go").exists():
@@ -48,7 +53,7 @@ class Holds:
         """Stands still inside a running step: the main thread is in C code, and Python runs no
         signal handler.
         """
-        if name in self._names:
+        if name in _pending:
             tf.py_function(lambda now: self.at(name) if int(now) == wanted else None, [step], [])
 
 

@@ -180,6 +180,10 @@ def loop_over_slow_data(directory: str) -> dict[str, float]:
         directory, {"weight": tf.Variable(0.0)}, save=ckptkit.EveryNSteps(100)
     )
     dataset = tf.data.Dataset.from_generator(slowly, output_signature=tf.TensorSpec((), tf.int64))
+    # TensorFlow adds a prefetch to the end of a pipeline, and that reads ahead during the steps.
+    options = tf.data.Options()
+    options.experimental_optimization.inject_prefetch = False
+    dataset = dataset.with_options(options)
     with manager:
         for _ in manager.epochs(2):
             for _ in manager.data(dataset):

@@ -119,7 +119,7 @@ def interrupted_while_it_waits(run: str) -> list[int]:
             for _ in manager.steps(2):
                 weight.assign_add(1.0)
             assert manager._slot.session is not None
-            manager._slot.session._logs._board.end = interrupted  # type: ignore[method-assign]
+            manager._slot.session._logs.summaries.end = interrupted  # type: ignore[method-assign]
     except KeyboardInterrupt:
         pass
     with ckptkit.CheckpointManager(run, {"weight": weight}) as manager:

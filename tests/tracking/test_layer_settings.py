@@ -105,8 +105,9 @@ def test_what_adapt_has_learnt_is_no_setting():
         before = configured_layers(model)
         layer.adapt(data)
         assert by_name(configured_layers(model)) == by_name(before), layer.name
+    # A vocabulary in the code is state as well: a resume restores the one of the checkpoint.
     given = configured_layers(keras.Sequential([layers.StringLookup(vocabulary=["a", "b"])]))
-    assert given[1].settings["vocabulary"] == ["a", "b"]
+    assert "vocabulary" not in given[1].settings
 
 
 def test_automatic_names_are_numbered_as_in_a_new_process():
