@@ -6,6 +6,7 @@ Tried with TensorFlow 2.20 and 2.21, and with Keras 3.14 and 3.15.
 from __future__ import annotations
 
 import copy
+import functools
 from collections.abc import Mapping
 from typing import Any
 
@@ -53,6 +54,7 @@ def addresses_in_h5(model: Any) -> dict[int, tuple[str, str]]:
         def __bool__(self) -> bool:
             return True
 
+    _cache_skipped_attributes()
     store = Store()
     saving_lib._save_state(
         model, weights_store=store, assets_store=None, inner_path="", visited_saveables=set()
@@ -66,6 +68,26 @@ def addresses_in_h5(model: Any) -> dict[int, tuple[str, str]]:
                     (f"{paths[0]}/own/{variable.name}", f"{layer.name}/{variable.name}"),
                 )
     return store.found
+
+
+def _cache_skipped_attributes() -> None:
+    """Fill Keras' cache of the attributes that a save skips.
+
+    Reason: Keras 3.14 and 3.15 write that cache under one name and read it under another, and make
+    a whole layer for each layer that they save. That is two thirds of the time of such a walk.
+    """
+    from keras.src.backend.common import global_state
+
+    # Each time: the cache belongs to a thread, and `keras.utils.clear_session` deletes it.
+    for kind in ("Layer", "Functional", "Sequential"):
+        global_state.set_global_attribute(f"saving_attr_skiplist_{kind}", _skipped_attributes(kind))
+
+
+@functools.cache
+def _skipped_attributes(kind: str) -> set[str]:
+    from keras.src.saving import saving_lib
+
+    return set(saving_lib.get_attr_skipset(kind))
 
 
 def serialized_model(model: Any) -> dict[str, Any]:

@@ -83,7 +83,7 @@ def model_from_run(
     # Before the state is compared: a vocabulary brings variables of its own.
     AdaptedRestore().apply(checkpoint, track({entry.name: model}), quiet=True)
     tracked = track({entry.name: model})
-    live = [tensor for tensor in describe_leaves(tracked) if tensor.role != _MEASURED]
+    live = [tensor for tensor in describe_leaves(tracked.leaves) if tensor.role != _MEASURED]
     differences = compare([entry], saved, tracked.states, live)
     if differences:
         raise IncompatibleStateError(

@@ -42,7 +42,7 @@ def check_compatible(checkpoint: Checkpoint, tracked: Tracked, state: Mapping[st
         manifest.states,
         manifest.tensors,
         tracked.states,
-        describe_leaves(tracked),
+        describe_leaves(tracked.leaves),
         # Metrics that are not built yet look like removed metrics.
         [
             name
@@ -120,7 +120,7 @@ def assign_state(
     }
     # A weight's final value replaces the one from which training would continue.
     values |= results
-    pairs = pair_metrics(entries, describe_leaves(tracked))
+    pairs = pair_metrics(entries, describe_leaves(tracked.leaves))
     if pairs.models:
         logger.info("metrics have changed since the checkpoint was saved: %s", pairs)
     # A leaf without a value is an iterator whose state could not be saved, or a new metric;

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from ckptkit.log import logger
@@ -23,6 +23,7 @@ from ckptkit.run.journal import Journal
 from ckptkit.session.layer_changes import changed_layers, remember_layer_settings
 from ckptkit.session.options import RunOptions
 from ckptkit.tracking import hyperparameters
+from ckptkit.tracking.tracker import Tracked
 
 
 class HyperparameterChanges:
@@ -30,14 +31,15 @@ class HyperparameterChanges:
 
     Args:
         options: the options of the run.
+        tracked: returns the leaves of the live state.
 
     Attributes:
         recorded: the hyperparameters that the checkpoints of this session record. The same
             dictionary for all of its life.
     """
 
-    def __init__(self, options: RunOptions) -> None:
-        self._options = options
+    def __init__(self, options: RunOptions, tracked: Callable[[], Tracked]) -> None:
+        self._options, self._tracked = options, tracked
         self._changes: list[HyperparameterDifference] = []
         self._configured: dict[str, tuple[Any, str, object]] = {}
         self._replaced: list[tuple[Any, str, Any]] = []
@@ -56,7 +58,7 @@ class HyperparameterChanges:
             ConfigError: If they differ, and `changed` does not say which counts.
         """
         options = self._options
-        layers = changed_layers(options, checkpoint)
+        layers = changed_layers(options, checkpoint, self._tracked)
         changed = for_each_layer(options.changed, layers.names)
         self._configured = hyperparameters.configured_values(options.state)
         now = {**{name: value for name, (_, _, value) in self._configured.items()}, **(more or {})}

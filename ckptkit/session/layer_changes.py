@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import functools
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import keras
@@ -20,30 +21,45 @@ from ckptkit.run.manifest import WEIGHTS
 from ckptkit.session.options import RunOptions
 from ckptkit.tracking.layer_settings import begin_with_layers, remember_layers
 from ckptkit.tracking.snapshot import describe_leaves
-from ckptkit.tracking.tracker import track
+from ckptkit.tracking.tracker import Tracked
 
 _COMPLETE = (WEIGHTS, "seeds")
 """The roles of variables that exist as soon as a model is built."""
 
 
-def changed_layers(options: RunOptions, checkpoint: Checkpoint | None) -> LayerValues:
+def changed_layers(
+    options: RunOptions, checkpoint: Checkpoint | None, tracked: Callable[[], Tracked]
+) -> LayerValues:
     """Compare the layers of each model in the state with those of the run.
 
     Args:
         options: the options of the run.
         checkpoint: the checkpoint from which the run continues, or None for a new run.
+        tracked: returns the leaves of the live state.
     """
     models = _models_in(options.state)
     found = []
     for name, model in models.items():
         now = begin_with_layers(model)
-        # The comparison of the state reports a mismatch, with a table of all differences.
-        comparable = checkpoint is not None and not _has_another_form(checkpoint, name, model)
-        then = _stored_layers(options.layout, checkpoint, name) if comparable else ()
-        prefix = f"{name}/" if len(models) > 1 else ""
-        found.append(
-            compare_layers(then or now, now, name, prefix=prefix, complete=bool(model.built))
+        stored = _stored_layers(options.layout, checkpoint, name)
+        compared = functools.partial(
+            compare_layers,
+            now=now,
+            model=name,
+            prefix=f"{name}/" if len(models) > 1 else "",
+            complete=bool(model.built),
         )
+        values = compared(stored or now)
+        # The comparison of the state reports a mismatch, with a table of all differences. To look
+        # for one takes as long as that comparison, so it is done only for differences.
+        if (
+            values.then
+            and checkpoint is not None
+            and model.built
+            and _has_another_form(checkpoint, name, tracked())
+        ):
+            values = compared(now)
+        found.append(values)
     return LayerValues(
         {name: value for each in found for name, value in each.then.items()},
         {name: value for each in found for name, value in each.now.items()},
@@ -85,14 +101,19 @@ def _stored_layers(
         return ()
 
 
-def _has_another_form(checkpoint: Checkpoint, name: str, model: keras.Model) -> bool:
+def _has_another_form(checkpoint: Checkpoint, name: str, tracked: Tracked) -> bool:
     """Whether a built model has other weights than a checkpoint, or other random layers."""
-    if not model.built:
-        return False
-    manifest, tracked = checkpoint.manifest, track({name: model})
-    saved, live = (
-        [entry for entry in entries if entry.key.split("/")[0] == name and entry.role in _COMPLETE]
-        for entries in (manifest.tensors, describe_leaves(tracked))
+    manifest = checkpoint.manifest
+    live = describe_leaves(
+        leaf for leaf in tracked.leaves if leaf.key.startswith(_complete_roles(name))
     )
-    states = [entry for entry in manifest.states if entry.name == name]
-    return bool(compare(states, saved, tracked.states, live))
+    saved = [entry for entry in manifest.tensors if entry.key.startswith(_complete_roles(name))]
+    states, now = (
+        [entry for entry in entries if entry.name == name]
+        for entries in (manifest.states, tracked.states)
+    )
+    return bool(compare(states, saved, now, live))
+
+
+def _complete_roles(name: str) -> tuple[str, ...]:
+    return tuple(f"{name}/{role}/" for role in _COMPLETE)

@@ -271,7 +271,7 @@ class Saver:
 
     def state_bytes(self) -> int:
         """Return how much memory the variables of the state take, in bytes."""
-        entries = snapshot.describe_leaves(self._tracker.track_now())
+        entries = snapshot.describe_leaves(self._tracker.track_now().leaves)
         return sum(entry.size_bytes for entry in entries)
 
     def tracked_now(self) -> Tracked:

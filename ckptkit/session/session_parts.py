@@ -68,7 +68,7 @@ class SessionParts:
         self.options, self.journal, self.phases = options, journal, phases
         self.progress = RunProgress(phases)
         self.exactness = Exactness(options.exact, journal)
-        changes = HyperparameterChanges(options)
+        changes = HyperparameterChanges(options, tracked.now)
         self.resume = Resume(options, journal, tracked, changes, self.exactness, stopwatch)
         saver = Saver(options, target, tracked.tracker, stopwatch, logs.summaries.saved)
         self.saves = SaveSchedule(

@@ -90,13 +90,16 @@ def remember_layers(model: Any) -> None:
 def _walk(model: Any) -> Iterator[tuple[Any, LayerSettings]]:
     """Yield a model and the layers in it with their present settings, each once."""
     seen: set[int] = set()
-    pending: list[tuple[str, Any, Mapping[str, object]]] = [("", model, {})]
+    pending: list[tuple[str, Any, Mapping[str, object], Mapping[str, Any] | None]] = [
+        ("", model, {}, None)
+    ]
     while pending:
-        path, layer, wiring = pending.pop()
+        path, layer, wiring, config = pending.pop()
         if id(layer) in seen:
             continue
         seen.add(id(layer))
-        config = _config_of(layer)
+        # The configuration of a model contains those of its layers.
+        config = config if config is not None else _config_of(layer)
         yield (
             layer,
             LayerSettings(
@@ -109,9 +112,14 @@ def _walk(model: Any) -> Iterator[tuple[Any, LayerSettings]]:
         if isinstance(layer, keras.Model) or not type(layer).__module__.startswith("keras."):
             parts = keras_models.parts_of(layer)
             names = stable_names(parts)
-            inputs = _wiring(config, parts)
+            inputs, configs = _wiring(config, parts), _configs_in(config)
             pending += [
-                (f"{path}/{name}" if path else name, part, inputs.get(part.name, {}))
+                (
+                    f"{path}/{name}" if path else name,
+                    part,
+                    inputs.get(part.name, {}),
+                    configs.get(part.name),
+                )
                 for name, part in zip(names, parts, strict=True)
             ][::-1]
 
@@ -124,6 +132,18 @@ def _config_of(layer: Any) -> Mapping[str, Any]:
     except Exception:
         return {}
     return config if isinstance(config, Mapping) else {}
+
+
+def _configs_in(config: Mapping[str, Any]) -> dict[str, Mapping[str, Any]]:
+    """Return what the configuration of a model says about its layers, by their names."""
+    entries = config.get("layers")
+    return {
+        inner["name"]: inner
+        for entry in (entries if isinstance(entries, list) else ())
+        if isinstance(entry, Mapping)
+        and isinstance(inner := entry.get("config"), Mapping)
+        and isinstance(inner.get("name"), str)
+    }
 
 
 def _settings(layer: Any, config: Mapping[str, Any]) -> dict[str, object]:
@@ -148,6 +168,8 @@ def _settings(layer: Any, config: Mapping[str, Any]) -> dict[str, object]:
 def _plain(value: Any) -> Any:
     """Return a setting without what differs between processes and versions of Keras."""
     if isinstance(value, Mapping):
+        if value.get("class_name") == "__tuple__":
+            return [_plain(item) for item in value["items"]]
         if "class_name" in value and "config" in value:
             return _object_text(value)
         return {name: _plain(item) for name, item in value.items()}

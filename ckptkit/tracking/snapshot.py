@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import Any
@@ -116,9 +116,9 @@ def _describe_leaf(leaf: Leaf) -> TensorEntry:
     )
 
 
-def describe_leaves(tracked: Tracked) -> list[TensorEntry]:
+def describe_leaves(leaves: Iterable[Leaf]) -> list[TensorEntry]:
     """Return the description of each leaf without reading its values."""
-    return [_describe_leaf(leaf) for leaf in tracked.leaves]
+    return [_describe_leaf(leaf) for leaf in leaves]
 
 
 def with_final_weights(taken: Snapshot, tracked: Tracked) -> Snapshot:

@@ -143,7 +143,8 @@ def test_the_tiles_say_what_the_document_says(made, page):
     assert tiles["tile-attempts"][1:] == ["3", "1 dead, 1 preempted, 1 finished"]
     assert tiles["tile-newest"][1] == str(TOTAL)
     # A killed attempt may have done more steps than its journal shows.
-    assert tiles["tile-lost"][1] == f"at least {document['totals']['steps_lost']} steps"
+    lost = document["totals"]["steps_lost"]
+    assert tiles["tile-lost"][1] == f"at least {lost} step{'s' if lost != 1 else ''}"
     assert document["totals"]["steps_lost"] > 0
     size = sum(path.stat().st_size for path in made.run.rglob("*") if path.is_file())
     assert (
