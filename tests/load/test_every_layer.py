@@ -52,7 +52,7 @@ NOT_FOLLOWED = {"stacked"}
 BUILT = {"run", "model.keras", "model.h5"}
 """What contains the architecture as well."""
 
-ALL = BUILT | {"model.weights.h5"}
+ALL = BUILT | {"model.weights.h5", "exported", "keras export"}
 """What contains every weight."""
 
 SHORT = ["run", "prefix"]
@@ -148,16 +148,16 @@ def test_a_resumed_run_has_them_or_refuses_the_model(saved, others, tmp_path):
     source = saved_in("run", model, tmp_path)
     for order, other in {"same": zoo.zoo(keras, more=MORE), **others}.items():
         zoo.randomize(other, seed=2)
-        with ckptkit.CheckpointManager(source, {"model": other}) as manager:
-            try:
-                manager.restore()
-            except ckptkit.IncompatibleStateError:
-                assert order != "same"
-                assert unequal(other, expected) == set(NAMES), order
-                print(f"resumed, {order}: refused")
-            else:
-                assert not unequal(other, expected), order
-                print(f"resumed, {order}: equal")
+        try:
+            with ckptkit.CheckpointManager(source, {"model": other}):
+                pass
+        except ckptkit.IncompatibleStateError:
+            assert order != "same"
+            assert unequal(other, expected) == set(NAMES), order
+            print(f"resumed, {order}: refused")
+        else:
+            assert not unequal(other, expected), order
+            print(f"resumed, {order}: equal")
 
 
 @pytest.mark.long
