@@ -31,6 +31,7 @@ _HOMES = {
         "EveryNSteps",
         "OnBest",
     ),
+    "ckptkit.policies.anchor_policies": ("AdaptiveAnchors", "AnchorEveryNBatches", "NoAnchors"),
     "ckptkit.policies.keep_policies": ("KeepBest", "KeepEveryNSteps", "KeepLatest"),
     "ckptkit.preemption.policy": ("Preemption",),
     "ckptkit.report.run_view": ("open_run",),
@@ -58,6 +59,8 @@ _HOME_OF = {name: home for home, names in _HOMES.items() for name in names}
 
 __all__ = [
     "Adaptive",
+    "AdaptiveAnchors",
+    "AnchorEveryNBatches",
     "BackgroundSaveError",
     "CheckpointCallback",
     "CheckpointError",
@@ -75,6 +78,7 @@ __all__ = [
     "KeepBest",
     "KeepEveryNSteps",
     "KeepLatest",
+    "NoAnchors",
     "OnBest",
     "Preempted",
     "Preemption",
@@ -113,6 +117,11 @@ if TYPE_CHECKING:
     from ckptkit.load.model_loading import load_model
     from ckptkit.load.weight_loading import WeightsReport, load_weights
     from ckptkit.manager import CheckpointManager
+    from ckptkit.policies.anchor_policies import (
+        AdaptiveAnchors,
+        AnchorEveryNBatches,
+        NoAnchors,
+    )
     from ckptkit.policies.keep_policies import KeepBest, KeepEveryNSteps, KeepLatest
     from ckptkit.policies.save_policies import (
         Adaptive,

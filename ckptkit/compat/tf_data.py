@@ -240,3 +240,52 @@ def shuffles_in(state: tf.Tensor) -> int:
     public function reads the state, which is a variant.
     """
     return int(tf.io.serialize_tensor(state).numpy().count(b"epoch_num_random_samples"))
+
+
+def buffered_bytes(dataset: Any) -> int | None:
+    """Return how many bytes of elements an iterator over a pipeline buffers, or None if unknown.
+
+    Reason: only private attributes of a stage contain its size, and to measure it would take the
+    seconds that this avoids. A cache in memory counts, because it is part of an iterator's state.
+    """
+    total = 0
+    for stage in stages_in(dataset):
+        found = _buffered_in(stage)
+        if found is None:
+            return None
+        total += found
+    return total
+
+
+def _buffered_in(stage: Any) -> int | None:
+    kind = type(stage).__name__.lstrip("_")
+    if kind not in ("ShuffleDataset", "PrefetchDataset", "CacheDataset"):
+        return 0
+    (below,) = stage._inputs()
+    held = int(below.cardinality())
+    if kind == "CacheDataset":
+        if bytes(stage._filename.numpy()):
+            return 0
+    else:
+        buffer = int(stage._buffer_size)
+        # TensorFlow chooses the size of a prefetch that names none: a few elements.
+        buffer = buffer if buffer >= 0 else _FEW_ELEMENTS
+        held = buffer if held < 0 else min(held, buffer)
+    each = _element_bytes(stage.element_spec)
+    if each is None and kind == "PrefetchDataset":
+        return 0  # mostly batches, the last of which may be smaller: few, beside a shuffle's rows
+    return None if each is None or held < 0 else held * each
+
+
+_FEW_ELEMENTS = 8
+
+
+def _element_bytes(spec: Any) -> int | None:
+    """Return the size of one element in bytes, or None if it is not fixed."""
+    total = 0
+    for each in tf.nest.flatten(spec):
+        size = each.shape.num_elements() if isinstance(each, tf.TensorSpec) else None
+        if size is None or each.dtype in (tf.string, tf.variant, tf.resource):
+            return None
+        total += size * each.dtype.size
+    return total

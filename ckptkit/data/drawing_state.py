@@ -73,6 +73,11 @@ class DrawingState:
                 values = _BEFORE_FILLING.setdefault(used.cache, {})
                 values.setdefault(id(used.variable), used.variable.numpy())
 
+    @property
+    def is_empty(self) -> bool:
+        """Whether the batches depend on nothing but the data."""
+        return not self._used and not self._attributes
+
     # -- before a pass
 
     def at_beginning(self) -> dict[str, Any]:

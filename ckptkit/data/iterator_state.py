@@ -8,8 +8,10 @@ from typing import Any
 import tensorflow as tf
 
 from ckptkit.compat import tf_captures, tf_checkpoint, tf_data
+from ckptkit.data.iterator_position import IteratorPosition
 from ckptkit.log import logger
 from ckptkit.tracking import shuffle_orders
+from ckptkit.tracking.data_anchor import AnchorUse
 from ckptkit.tracking.leaves import Tensors
 
 _SERIALIZE_ERRORS = (tf.errors.OpError, NotImplementedError, ValueError, TypeError, AttributeError)
@@ -116,25 +118,41 @@ class IteratorLeaf:
     Args:
         key: its key.
         path: its name in messages.
-        iterator: a tf.data iterator.
+        position: the position of a tf.data iterator.
+        drawn: the number of batches that the run has read from it.
         undrawn: the number of batches that the run has read before, but this process has not; see
             `restore_iterator`.
+        since: the number of batches from the state in the checkpoint to its position.
     """
 
     kind = "trackable"
     trainable = None
 
-    def __init__(self, key: str, path: str, iterator: Any, undrawn: int = 0) -> None:
+    def __init__(
+        self,
+        key: str,
+        path: str,
+        position: IteratorPosition,
+        drawn: int,
+        undrawn: int = 0,
+        since: int = 0,
+    ) -> None:
         self.key = key
         self.path = path
-        self._iterator = iterator
-        self._undrawn = undrawn
+        self._position, self._drawn = position, drawn
+        self._undrawn, self._since = undrawn, since
 
     def capture(self) -> Tensors:
-        return tf_checkpoint.serialize(self._iterator)
+        return self._position.take(self._drawn).tensors
+
+    @property
+    def anchors(self) -> tuple[AnchorUse, ...]:
+        """The anchors that the values of `capture` count from."""
+        return self._position.taken.uses(self.key)
 
     def assign(self, tensors: Mapping[str, tf.Tensor]) -> None:
-        restore_iterator(self._iterator, tensors, self._undrawn)
+        restore_iterator(self._position.iterator, tensors, self._undrawn - self._since)
+        draw_batches(self._position.iterator, min(self._undrawn, self._since))
 
 
 def uses_cache(iterator: Any) -> bool:

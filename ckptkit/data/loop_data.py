@@ -4,90 +4,27 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Generator, Iterable, Iterator, Mapping
-from dataclasses import dataclass, field
 from typing import Any
 
 import tensorflow as tf
 
-from ckptkit.compat import tf_checkpoint
+from ckptkit.data.data_pass import DataPass
 from ckptkit.data.drawing_state import DrawingState
+from ckptkit.data.iterator_position import DrawMeter, IteratorPosition
 from ckptkit.data.iterator_state import (
     DrawProgress,
     draw_batches,
-    reason_not_restorable,
     reason_not_savable,
     repeats_orders_in_pass,
     restore_iterator,
     uses_cache,
 )
 from ckptkit.errors import ConfigError
-from ckptkit.run.manifest import DATA
+from ckptkit.policies.anchor_policies import AnchorPolicy
+from ckptkit.run.manifest import DATA, Manifest
+from ckptkit.tracking.data_anchor import AnchorUse, DataAnchor
 from ckptkit.tracking.leaves import Leaf, PythonLeaf, Tensors
 from ckptkit.tracking.python_state import program_random, set_program_random
-
-
-@dataclass
-class DataPass:
-    """The position in one pass over data, which is one call of `manager.data`.
-
-    Args:
-        done: the number of batches whose step is complete.
-        drawn: the number of batches that were read; one more than `done` during a step and after a
-            `break`.
-        over: whether the data has ended, or the program has left the pass early and continued.
-        broken_off: whether the program has left the pass early; it is over when the program reads
-            other data.
-        caches: whether the pass fills a cache that later passes read.
-        random: random states and variables of the data at its beginning.
-        drawing: the state on which its batches depend, in this process.
-        values: these variables at the checkpoint, until the loop makes the iterator.
-        iterator: the iterator of the pass, in this process.
-        saved: the saved state of the iterator, until the loop makes that iterator.
-    """
-
-    done: int = 0
-    drawn: int = 0
-    over: bool = False
-    broken_off: bool = False
-    caches: bool = False
-    random: dict[str, Any] | None = None
-    drawing: DrawingState | None = None
-    values: dict[str, Any] = field(default_factory=dict)
-    iterator: Any = None
-    saved: Tensors = field(default_factory=dict)
-
-    @property
-    def earlier(self) -> int:
-        """Return the number to remember for a finished pass: its reads to repeat, minus one.
-
-        A pass that reached the end of its data has made one more read than it has batches.
-        """
-        return self.drawn - 1 if self.broken_off else self.done
-
-    def end(self) -> None:
-        """End the pass: nothing more is read from it."""
-        self.over, self.iterator, self.saved = True, None, {}
-        self.drawing, self.values = None, {}
-
-    def to_state(self) -> dict[str, Any]:
-        """Return plain values for the checkpoint."""
-        return {
-            "done": self.earlier if self.over else self.done,
-            "over": self.over,
-            "random": None if self.over else self.random,
-            "drawing": self.values if self.drawing is None else self.drawing.now(),
-        }
-
-    @classmethod
-    def from_state(cls, state: Mapping[str, Any]) -> DataPass:
-        """Return the pass from the result of `to_state`; the loop makes its iterator later."""
-        return cls(
-            done=state["done"],
-            drawn=state["done"],
-            over=state["over"],
-            random=state["random"],
-            values=state.get("drawing", {}),
-        )
 
 
 class LoopData:
@@ -98,10 +35,11 @@ class LoopData:
 
     Args:
         inexact: is called with the reason if the run cannot resume bit for bit.
+        policy: decides how saves store the positions of iterators.
     """
 
-    def __init__(self, inexact: Callable[[str], None]) -> None:
-        self._inexact = inexact
+    def __init__(self, inexact: Callable[[str], None], policy: AnchorPolicy) -> None:
+        self._inexact, self._policy = inexact, policy
         # For each finished epoch: `DataPass.earlier` of each of its passes.
         self._epochs: list[list[int]] = []
         self._passes: list[DataPass] = []  # of the current epoch
@@ -110,6 +48,8 @@ class LoopData:
         self._beginnings: dict[str, dict[str, Any]] = {}
         self._not_savable_reason: str | None = None
         self._is_resumed = False
+        self._restored: Tensors = {}  # states of iterators, until the passes are known
+        self._meters: dict[int, DrawMeter] = {}  # by the number of the call
         # The calls whose earlier passes were read again; once in a process restores the counters.
         self._replayed_calls: set[int] = set()
         # The body of a resumed epoch runs from its top, so what it draws before its passes is drawn
@@ -119,9 +59,10 @@ class LoopData:
 
     def leaves(self, name: str) -> list[Leaf]:
         """Return the passes, and the states of their iterators if TensorFlow can save them."""
+        # The iterators first, because the passes say what a snapshot stores of them.
         return [
-            PythonLeaf(f"{name}/state/0", name, self._get_state, self._set_state),
             _LoopIterators(f"{name}/{DATA}/0", self),
+            PythonLeaf(f"{name}/state/0", name, self._get_state, self._set_state),
         ]
 
     def _get_state(self) -> dict[str, Any]:
@@ -138,6 +79,11 @@ class LoopData:
         """Set the passes of a checkpoint; the loop makes their iterators later."""
         self._epochs, self._not_savable_reason = state["epochs"], state["drawn_again"]
         self._passes = [DataPass.from_state(each) for each in state["passes"]]
+        for key, tensor in self._restored.items():
+            number, _, part = key.partition("/")
+            if int(number) < len(self._passes):
+                self._passes[int(number)].saved[part] = tensor
+        self._restored = {}
         self._beginnings = state.get("beginnings", {})
         self._calls, self._is_resumed, self._replayed_calls = 0, True, set()
         self._random_of_epoch = state.get("random_of_epoch")  # earlier versions have none
@@ -150,22 +96,37 @@ class LoopData:
         """
         states: Tensors = {}
         for number, each in enumerate(self._passes):
-            tensors = each.saved
-            if each.iterator is not None:
-                tensors = (
-                    tf_checkpoint.serialize(each.iterator)
-                    if self._not_savable_reason is None and each.drawn == each.done
-                    else {}
-                )
+            tensors = each.saved if each.anchor is None else {}
+            if each.position is not None:
+                ahead = each.drawn != each.done
+                tensors = each.position.take(each.done, ahead=ahead).tensors
             states |= {f"{number}/{part}": tensor for part, tensor in tensors.items()}
         return states
 
+    def anchors(self, key: str) -> tuple[AnchorUse, ...]:
+        """Return the anchors that the newest `iterator_states` count from.
+
+        Args:
+            key: the key of the leaf.
+        """
+        return tuple(
+            use for number, each in enumerate(self._passes) for use in each.uses(f"{key}/{number}")
+        )
+
     def keep_iterator_states(self, tensors: Mapping[str, tf.Tensor]) -> None:
-        """Keep saved states until the loop makes their iterators."""
-        for key, tensor in tensors.items():
-            number, _, part = key.partition("/")
-            if int(number) < len(self._passes):
-                self._passes[int(number)].saved[part] = tensor
+        """Keep saved states until the passes are known, and the loop makes their iterators."""
+        self._restored = dict(tensors)
+
+    def resumed_from(self, manifest: Manifest) -> None:
+        """Note the anchors of a restored checkpoint, for further saves to share.
+
+        Args:
+            manifest: its manifest.
+        """
+        for entry in manifest.anchors:
+            number = int(entry.key.rpartition("/")[2])
+            if number < len(self._passes):
+                self._passes[number].anchor = DataAnchor.stored(entry, manifest.files)
 
     def epoch_began(self) -> None:
         """Note that the body of an epoch begins, or begins again after an interruption in it."""
@@ -233,17 +194,18 @@ class LoopData:
             )
             present = DataPass(random=drawing.at_epoch(), drawing=drawing)
             self._passes.append(present)
-            iterator = iter(dataset)
+            iterator = self._made(dataset)
         elif present.over:
             self._arrive(call)
             return  # the pass was already over at the checkpoint, so the epoch continues after it
         else:
             present.drawing = drawing
-            iterator = self._resume_pass(present, dataset, drawing, first=not earlier)
+            iterator = self._resume_pass(
+                present, dataset, drawing, self._meter(call), first=not earlier
+            )
             self._arrive(call)
-        if self._not_savable_reason is None:
-            self._not_savable_reason = reason_not_savable(iterator)
-        present.iterator, present.saved = iterator, {}
+        present.position = self._position_of(iterator, present, call)
+        present.saved = {}
         present.caches = (
             not earlier and isinstance(iterator, tf.data.Iterator) and uses_cache(iterator)
         )
@@ -305,28 +267,59 @@ class LoopData:
         set_program_random(now)
 
     def _resume_pass(
-        self, present: DataPass, dataset: Iterable[Any], drawing: DrawingState, *, first: bool
+        self,
+        present: DataPass,
+        dataset: Iterable[Any],
+        drawing: DrawingState,
+        meter: DrawMeter,
+        *,
+        first: bool,
     ) -> Iterator[Any]:
         """Return the iterator of the interrupted pass, at its saved position."""
         now = program_random()
         # Data whose position cannot be saved is read again from its start.
         if self._not_savable_reason is not None and present.random is not None:
             drawing.set_epoch(present.random)
-        iterator = iter(dataset)
-        # An older version may have saved a state that TensorFlow cannot restore.
-        self._not_savable_reason = self._not_savable_reason or reason_not_restorable(iterator)
+        iterator = self._made(dataset)
         if (
             present.done
             and present.saved
             and not self._needs_every_batch(iterator, first=first, present=True)
         ):
             draw_batches(iterator, 1)
-            restore_iterator(iterator, present.saved, max(present.done - 1, 1))
+            restore_iterator(iterator, present.saved, max(present.done - present.since - 1, 1))
+            again = present.since
         else:
-            draw_batches(iterator, present.done)
+            again = present.done
+        began = time.monotonic()
+        meter.drew(draw_batches(iterator, again), time.monotonic() - began)
         drawing.set_now(present.values, drawn_again=self._not_savable_reason is not None)
         set_program_random(now)
         return iterator
+
+    def _made(self, dataset: Iterable[Any]) -> Iterator[Any]:
+        """Return a new iterator, and note whether its position can be saved."""
+        iterator = iter(dataset)
+        # Asked before the first batch, because a state with full buffers takes seconds to read. An
+        # older version may have saved a state that TensorFlow cannot restore.
+        if self._not_savable_reason is None:
+            self._not_savable_reason = reason_not_savable(iterator)
+        return iterator
+
+    def _meter(self, call: int) -> DrawMeter:
+        return self._meters.setdefault(call, DrawMeter(self._policy, time.monotonic))
+
+    def _position_of(self, iterator: Any, present: DataPass, call: int) -> IteratorPosition | None:
+        """Return the position to save of an iterator; None if its batches are read again."""
+        if self._not_savable_reason is not None or present.drawing is None:
+            return None
+        return IteratorPosition(
+            iterator,
+            self._meter(call),
+            present.done,
+            present.anchor,
+            countable=present.drawing.is_empty,
+        )
 
     def _needs_every_batch(self, iterator: Any, *, first: bool, present: bool = False) -> bool:
         """Return whether every batch must be read again.
@@ -357,3 +350,8 @@ class _LoopIterators:
 
     def assign(self, tensors: Mapping[str, tf.Tensor]) -> None:
         self._data.keep_iterator_states(tensors)
+
+    @property
+    def anchors(self) -> tuple[AnchorUse, ...]:
+        """The anchors that the values of `capture` count from."""
+        return self._data.anchors(self.key)

@@ -24,6 +24,7 @@ from ckptkit.tracking.snapshot import describe_leaves, evaluated_key, result_key
 from ckptkit.tracking.state_check import unbuilt_parts
 from ckptkit.tracking.tracker import Tracked
 from ckptkit.writing import tensor_file
+from ckptkit.writing.anchor_files import read_anchor
 
 
 def check_compatible(checkpoint: Checkpoint, tracked: Tracked, state: Mapping[str, Any]) -> None:
@@ -114,6 +115,13 @@ def assign_state(
         CorruptCheckpointError: If a file cannot be read; nothing was assigned.
     """
     values = _by_leaf(entries, tensor_file.read_tensors(checkpoint.prefix, entries))
+    for anchor in checkpoint.manifest.anchors:
+        # For a pass of a loop, the number of the pass is a part of the name.
+        leaf, rest = leaf_key(anchor.key), anchor.key[len(leaf_key(anchor.key)) + 1 :]
+        parts = read_anchor(checkpoint, anchor)
+        values.setdefault(leaf, {}).update(
+            {f"{rest}/{part}" if rest else part: tensor for part, tensor in parts.items()}
+        )
     key_of = evaluated_key if best else result_key
     results = {
         leaf.key: values[key_of(leaf.key)] for leaf in tracked.leaves if key_of(leaf.key) in values

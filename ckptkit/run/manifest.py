@@ -17,6 +17,7 @@ import xxhash
 from ckptkit.errors import CorruptCheckpointError
 from ckptkit.layout import MANIFEST, CheckpointName
 from ckptkit.position import RunPosition
+from ckptkit.run.anchor_entry import AnchorEntry
 from ckptkit.storage.files import DISK, FileSystem
 from ckptkit.storage.json_bytes import json_bytes
 from ckptkit.storage.proof_of_damage import judging
@@ -213,6 +214,7 @@ class Manifest(ManifestHead):
     Args:
         states: the entries of `state={...}`, in order.
         tensors: every tensor in the files.
+        anchors: the anchors from which its positions in data are counted; none in older ones.
         extremes: the smallest and the largest finite value of each metric so far.
         hyperparameters: the configured hyperparameters of the run.
         versions: the versions of Python, TensorFlow, Keras, NumPy and ckptkit.
@@ -220,6 +222,7 @@ class Manifest(ManifestHead):
 
     states: tuple[StateEntry, ...]
     tensors: tuple[TensorEntry, ...]
+    anchors: tuple[AnchorEntry, ...] = ()
     extremes: dict[str, tuple[Number, Number]] = field(default_factory=dict)
     hyperparameters: dict[str, object] = field(default_factory=dict)
     versions: dict[str, str] = field(default_factory=dict)

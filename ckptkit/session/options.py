@@ -19,6 +19,7 @@ from ckptkit.errors import ConfigError
 from ckptkit.layout import RunLayout, literal_braces, run_layout
 from ckptkit.log import logger
 from ckptkit.policies import EveryNEpochs, EveryNSeconds, KeepLatest, KeepPolicy, SavePolicy
+from ckptkit.policies.anchor_policies import AdaptiveAnchors, AnchorPolicy
 from ckptkit.policies.even_spread import SpreadKeeps, SpreadSaves
 from ckptkit.preemption.policy import Preemption
 from ckptkit.restore.hyperparameter_comparison import check_changed
@@ -59,6 +60,9 @@ class CallbackOptions(TypedDict, total=False):
         fresh: a label, by default none. With a label that is new to this run, all earlier
             checkpoints are moved to `<run>/aside/` and training starts at step 0. Later starts with
             the same label resume that training.
+        anchors: how a save stores the position in tf.data pipelines with large buffers; by default
+            `AdaptiveAnchors()`. A small state of an iterator is in every checkpoint. For a large
+            one, a save counts batches since an earlier state, and a resume draws them again.
         tensorboard: the directory with the event files that the program writes, such as the
             `log_dir` of `keras.callbacks.TensorBoard`; by default none. On a resume, points that
             were written after the restored checkpoint are removed from all files below it. The
@@ -76,6 +80,7 @@ class CallbackOptions(TypedDict, total=False):
     exact: str | None
     verify: Depth | None
     fresh: str | None
+    anchors: AnchorPolicy | None
     tensorboard: str | os.PathLike[str] | None
 
 
@@ -112,6 +117,7 @@ class RunOptions:
     exact: str
     verify: Depth
     fresh: str | None
+    anchors: AnchorPolicy
     tensorboard: Path | None
     clock: Clock
     files: FileSystem
@@ -227,6 +233,9 @@ _CHECKS: dict[str, Callable[[Any], Any]] = {
     "exact": _check_exact,
     "verify": _check_verify,
     "fresh": _check_fresh,
+    "anchors": _policy(
+        "anchors", AnchorPolicy, AdaptiveAnchors(), "ckptkit.AdaptiveAnchors(redraw_secs=60)"
+    ),
     "tensorboard": check_directory,
     "clock": lambda clock: clock or SystemClock(),
     "files": lambda files: files or FileSystem(),

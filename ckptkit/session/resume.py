@@ -115,6 +115,7 @@ class Resume:
             self.changes.undo()
             self._tracked.adapted.undo()
             raise
+        self._tracked.data.resumed_from(checkpoint.manifest)
         self.constants_changed = adapted or refreshed
         self._tracked.adapted.done()
         self.changes.remember(self._journal)

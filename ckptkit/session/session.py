@@ -33,7 +33,7 @@ class Session(SessionParts):
     """
 
     def __init__(self, options: RunOptions, cluster: Cluster | None = None) -> None:
-        self.tracked = TrackedState(options.state, self.inexact)
+        self.tracked = TrackedState(options.state, self.inexact, options.anchors)
         self.options = replace(options, state=self.tracked.state)
         self.cluster = cluster or Alone()
         self._resources = ExitStack()

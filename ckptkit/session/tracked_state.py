@@ -6,6 +6,7 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from ckptkit.data.loop_data import LoopData
+from ckptkit.policies.anchor_policies import AnchorPolicy
 from ckptkit.restore.adapted_restore import AdaptedRestore
 from ckptkit.tracking import hyperparameters
 from ckptkit.tracking.attribute_state import AttributeState
@@ -40,6 +41,7 @@ class TrackedState:
     Args:
         state: the user's state, by name.
         inexact: called with a reason why the run cannot continue bit for bit.
+        policy: see `LoopData`.
 
     Attributes:
         data: the positions in the datasets of `manager.data`.
@@ -50,8 +52,10 @@ class TrackedState:
         adapted: restores the learned state of preprocessing layers.
     """
 
-    def __init__(self, state: Mapping[str, Any], inexact: Callable[[str], None]) -> None:
-        self.data = LoopData(inexact)
+    def __init__(
+        self, state: Mapping[str, Any], inexact: Callable[[str], None], policy: AnchorPolicy
+    ) -> None:
+        self.data = LoopData(inexact, policy)
         self.random = ProcessRandom()
         self.attributes = AttributeState(inexact, lambda: self.tracker.users_leaves)
         self.state = {

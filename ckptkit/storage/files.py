@@ -25,6 +25,7 @@ from ckptkit.errors import CheckpointError, StorageError
 from ckptkit.storage.operations import (
     Append,
     CreateFile,
+    Link,
     ListDir,
     MakeDir,
     Operation,
@@ -103,6 +104,13 @@ _REMEDIES = {
     errno.EEXIST: "A file has the name of the directory: move it away, or name another directory.",
     errno.EIO: "The device reports an error: check the system's log before you trust this disk.",
 }
+
+_NO_LINKS = frozenset(
+    {errno.EPERM, errno.EXDEV, errno.EMLINK, errno.ENOSYS, errno.ENOTSUP, errno.EOPNOTSUPP}
+)
+"""Error numbers with which file systems refuse a further name for a file."""
+
+_COPIED_BYTES = 8 * 1024 * 1024
 
 NO_SPACE = frozenset({errno.ENOSPC, errno.EDQUOT})
 """Error numbers that mean: no free block or inode on the disk, or in the user's quota."""
@@ -313,6 +321,25 @@ class FileSystem:
             if os.path.lexists(target):
                 raise FileExistsError(errno.EEXIST, "the name is in use", str(target))
             self.do(Rename(source, target))
+
+    def share(self, source: Path, target: Path) -> None:
+        """Give a durable file that never changes a second name; copy it if that is not possible.
+
+        Some file systems have no hard links, and others limit their number. The name is durable
+        after `sync_dir` of its directory, and a copy after `sync_file`.
+        """
+        with storage_errors(f"link {source.name} to", target):
+            try:
+                self.do(Link(source, target))
+                return
+            except OSError as error:
+                if error.errno not in _NO_LINKS:
+                    raise
+            with self.open_read(source) as file:
+                self.do(CreateFile(target))
+                with self._whole_or_gone(target):
+                    while chunk := file.read(_COPIED_BYTES):
+                        self.do(Append(target, chunk))
 
     def remove_file(self, path: Path) -> None:
         """Remove a file, if it exists."""

@@ -175,6 +175,23 @@ class Rename(Operation):
 
 
 @dataclass(frozen=True)
+class Link(Operation):
+    """Gives a file a second name, for the same bytes.
+
+    Args:
+        target: the new name.
+    """
+
+    target: Path
+
+    def perform(self) -> None:
+        os.link(self.path, self.target, follow_symlinks=False)
+
+    def __str__(self) -> str:
+        return f"{super().__str__()} {self.target.name}"
+
+
+@dataclass(frozen=True)
 class Unlink(Operation):
     """Removes a file or a link, if it exists."""
 

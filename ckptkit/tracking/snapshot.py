@@ -11,6 +11,7 @@ import numpy as np
 import tensorflow as tf
 
 from ckptkit.run.manifest import EVALUATED, OPTIMIZER, RESULT, WEIGHTS, StateEntry, TensorEntry
+from ckptkit.tracking.data_anchor import AnchorUse
 from ckptkit.tracking.leaves import CapturedLeaves, Leaf, Tensors, no_garbage_collection
 from ckptkit.tracking.tracker import Tracked
 
@@ -22,6 +23,7 @@ class Snapshot:
     Args:
         states: the descriptions of the entries of the state.
         captured: the leaves with their values.
+        anchors: the anchors from which positions in data are counted.
         results: the final weights by key, if Keras replaced the weights at the end of training.
         evaluated: the weights by key with which the metrics of this moment were measured. They are
             written if they differ from the present ones.
@@ -29,6 +31,7 @@ class Snapshot:
 
     states: tuple[StateEntry, ...]
     captured: tuple[CapturedLeaves, ...]
+    anchors: tuple[AnchorUse, ...] = ()
     results: dict[str, tf.Tensor] = field(default_factory=dict)
     evaluated: dict[str, tf.Tensor] = field(default_factory=dict)
 
@@ -95,7 +98,11 @@ def take_snapshot(tracked: Tracked) -> Snapshot:
         ConfigError: If a part of the state cannot be saved; the message names it.
     """
     with no_garbage_collection():
-        return Snapshot(tracked.states, tuple(group.capture() for group in tracked.groups))
+        captured = tuple(group.capture() for group in tracked.groups)
+        # Only ckptkit's own entries, which come last, read data.
+        own = tracked.groups[-1].leaves if tracked.groups else ()
+        anchors = tuple(use for leaf in own for use in getattr(leaf, "anchors", ()))
+        return Snapshot(tracked.states, captured, anchors)
 
 
 def _describe_leaf(leaf: Leaf) -> TensorEntry:

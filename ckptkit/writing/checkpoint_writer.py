@@ -31,6 +31,7 @@ from ckptkit.run.verify import file_entry
 from ckptkit.storage.files import NO_SPACE
 from ckptkit.tracking.snapshot import Snapshot
 from ckptkit.writing import tensor_file
+from ckptkit.writing.anchor_files import add_anchors, known_entry, note_written
 from ckptkit.writing.page_cache import WORTH_BYTES, PageCacheDrain
 
 TRANSIENT_ERRNOS = frozenset(
@@ -224,13 +225,17 @@ def _write_and_commit(target: Target, snapshot: Snapshot, manifest: Manifest) ->
     try:
         with drain or nullcontext():
             tensor_file.write_tensors(snapshot, directory, manifest.step)
-        return commit(
+            anchors = add_anchors(target, snapshot.anchors, directory, manifest)
+        measured = drain.entry if drain else file_entry
+        written = commit(
             target.files,
             target.index.layout,
-            manifest,
-            entry=drain.entry if drain else file_entry,
+            replace(manifest, anchors=anchors),
+            entry=lambda path: known_entry(snapshot.anchors, path.name) or measured(path),
             permit=target.permit,
         )
+        note_written(snapshot.anchors, written)
+        return written
     finally:
         if drain is not None:
             drain.close()

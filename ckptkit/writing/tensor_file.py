@@ -168,6 +168,24 @@ def write_tensors(snapshot: Snapshot, directory: Path, step: int) -> None:
             raise OSError(_errno(error), error.message) from error
 
 
+def write_bundle(tensors: Mapping[str, tf.Tensor], directory: Path, name: str) -> None:
+    """Write tensors in TensorFlow's format, beside a checkpoint's own files.
+
+    Args:
+        tensors: the tensors by key.
+        directory: the directory, which must exist.
+        name: the name of the files, without suffixes.
+
+    Raises:
+        StorageError: if the disk refuses.
+    """
+    with storage_errors("write the checkpoint in", directory), plain_directory(directory) as plain:
+        try:
+            _checkpoint_of(tensors).write(str(plain / name))
+        except tf.errors.OpError as error:
+            raise OSError(_errno(error), error.message) from error
+
+
 def _errno(error: tf.errors.OpError) -> int:
     """Return the system's error number for a TensorFlow error, which does not contain it."""
     import errno

@@ -63,6 +63,9 @@ class FitPosition:
             `DrawingState`).
         random_of_epoch: the same at the beginning of the current epoch.
         drawing: the current variables and attributes of the data.
+        counted: if the checkpoint does not contain the iterator's state at this position, the
+            number of batches that were `drawn` from the iterator, and of those `since` the anchor;
+            without an anchor, since its start. Otherwise None.
     """
 
     first_epoch: int = 0
@@ -80,6 +83,7 @@ class FitPosition:
     random: dict[str, Any] | None = None
     random_of_epoch: dict[str, Any] | None = None
     drawing: dict[str, Any] | None = None
+    counted: dict[str, int] | None = None
 
     @property
     def evaluating(self) -> bool:
@@ -148,8 +152,8 @@ class FitPosition:
 KEY = "fit/state/0"
 """The key under which a checkpoint stores the position in `fit` and the callbacks' state."""
 
-VERSION = 1
-"""The version of this format.
+VERSION = 2
+"""The newest version of this format. Version 2 is written only if batches are counted.
 
 A reader skips unknown entries, so a new entry needs no new version. A larger number means a format
 that this reader would misread.
@@ -158,7 +162,9 @@ that this reader would misread.
 
 def position_to_state(position: FitPosition) -> dict[str, Any]:
     """Return the entries that describe a position in a checkpoint."""
-    return {"version": VERSION, "place": position.to_state()}
+    # Version 1 would take a position without a state of the iterator for the start of its epoch.
+    version = 1 if position.counted is None else VERSION
+    return {"version": version, "place": position.to_state()}
 
 
 def read_position(checkpoint: Checkpoint, per_call: int) -> FitPosition:

@@ -21,6 +21,7 @@ import tensorflow as tf
 
 from ckptkit.compat import keras_fit
 from ckptkit.compat.tf_summary import write_summaries_if
+from ckptkit.data.iterator_position import DrawMeter
 from ckptkit.data.iterator_state import (
     DrawProgress,
     draw_batches,
@@ -38,13 +39,22 @@ class TrainReplay:
         position: the position to replay to.
         step: the real train function.
         epoch_iterator: the object over which Keras' training loop iterates.
+        counts_from_start: whether the checkpoint has no state of the iterator, because reading its
+            batches again is cheaper.
+        meter: gets the time that reading takes.
 
     Attributes:
         iterator: the iterator from which Keras has read last, or None.
     """
 
     def __init__(
-        self, position: FitPosition, step: Callable[[Any], Any], epoch_iterator: Any
+        self,
+        position: FitPosition,
+        step: Callable[[Any], Any],
+        epoch_iterator: Any,
+        *,
+        counts_from_start: bool = False,
+        meter: DrawMeter | None = None,
     ) -> None:
         self._position = position
         self._step = step
@@ -52,6 +62,7 @@ class TrainReplay:
         self._steps_per_epoch: int | None = getattr(epoch_iterator, "steps_per_epoch", None)
         self._epoch = position.first_epoch
         self._calls = 0
+        self._counts_from_start, self._meter = counts_from_start, meter
         self._stepped = False
         self.iterator: Any = None
         self._made = 0  # batches that the run has drawn from this iterator
@@ -93,6 +104,10 @@ class TrainReplay:
         """Return the number of batches that the run has read and this replay has skipped."""
         return self._made - self._drawn if iterator is self.iterator else 0
 
+    def made(self, iterator: Any) -> int:
+        """Return the number of batches that the run has read from an iterator."""
+        return self._made if iterator is self.iterator else 0
+
     def replay_call(self, iterator: Any) -> None:
         """Replay a call of the train function, and skip later calls that need no replay.
 
@@ -131,7 +146,11 @@ class TrainReplay:
                 self._step(iterator)
             self._drawn += per_call
         elif self._draws_all:
-            self._drawn += draw_batches(iterator, per_call)
+            began = time.monotonic()
+            drawn = draw_batches(iterator, per_call)
+            if self._meter is not None:
+                self._meter.drew(drawn, time.monotonic() - began)
+            self._drawn += drawn
         elif self._drawn == 0:
             # A shuffle derives the order of this pass from its counter at the first draw.
             self._drawn += draw_batches(iterator, 1)
@@ -148,7 +167,14 @@ class TrainReplay:
             self._position.drawn_again is not None
             or (self._cached and self._epoch == self._position.first_epoch)
             or (self._repeats and past)
+            or (self._counts_from_start and (not past or self._is_kept))
         )
+
+    @property
+    def _is_kept(self) -> bool:
+        """Whether the current iterator has served earlier epochs too."""
+        now, counted = self._position.now, self._position.counted or {}
+        return counted.get("drawn", 0) > now.calls * self._position.per_call
 
 
 @contextmanager

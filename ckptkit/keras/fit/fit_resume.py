@@ -20,6 +20,7 @@ from ckptkit.keras.fit.fit_position import EPOCH_END, EVALUATION, STEP, read_pos
 from ckptkit.keras.fit.fit_replay import EvaluationReplay, TrainReplay
 from ckptkit.keras.fit.fit_stage import FitStage
 from ckptkit.run.checkpoint_catalog import Checkpoint
+from ckptkit.tracking.data_anchor import DataAnchor
 from ckptkit.tracking.leaves import Leaf, Tensors
 from ckptkit.tracking.tracker import track
 
@@ -57,7 +58,13 @@ def start_resume(fit: FitContext, checkpoint: Checkpoint) -> FitResume:
     resume = FitResume(
         fit,
         checkpoint,
-        TrainReplay(position, _timed_first_step(fit), fit.call.epoch_iterator),
+        TrainReplay(
+            position,
+            _timed_first_step(fit),
+            fit.call.epoch_iterator,
+            counts_from_start=position.counted is not None and _anchor_of(checkpoint) is None,
+            meter=fit.state.meter,
+        ),
         EvaluationReplay(position),
         _values_of(fit),
     )
@@ -181,8 +188,11 @@ class FitResume:
         fit, position = self._fit, self._fit.state.position
         if position.taken_at != EPOCH_END:
             fit.others.tell(lambda callback: callback.on_epoch_begin(position.epoch, {}))
-        fit.state.iterator = iterator
-        fit.state.missing_batches = self._training.missing(iterator)
+        anchor = _anchor_of(self._checkpoint)
+        missing = self._training.missing(iterator)
+        fit.state.reads_from(
+            iterator, drawn=self._training.made(iterator), missing=missing, anchor=anchor
+        )
         pipeline, batches = describe(iterator), batches_of(iterator, fit.steps_per_epoch)
         for change in data_changes(position, pipeline, batches, self._evaluations.begun):
             fit.session.inexact(change)
@@ -278,6 +288,12 @@ class FitResume:
         self.show_callbacks(lambda callback: None)
         # Keras is iterating over the list from which they were removed.
         self._fit.others.tell(lambda callback: callback.on_epoch_end(epoch, dict(logs)))
+
+
+def _anchor_of(checkpoint: Checkpoint) -> DataAnchor | None:
+    """Return the anchor of a checkpoint from which the batches of `fit` are counted, or None."""
+    manifest = checkpoint.manifest
+    return next((DataAnchor.stored(each, manifest.files) for each in manifest.anchors), None)
 
 
 def _nothing(callback: Any) -> None:

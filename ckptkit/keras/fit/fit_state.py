@@ -6,6 +6,7 @@ from typing import Any
 
 from ckptkit.compat import keras_fit
 from ckptkit.data.drawing_state import DrawingState
+from ckptkit.data.iterator_position import DrawMeter, IteratorPosition
 from ckptkit.data.iterator_state import IteratorLeaf
 from ckptkit.keras.callback_list import OtherCallbacks
 from ckptkit.keras.fit.captured_variables import CapturedVariables
@@ -13,6 +14,7 @@ from ckptkit.keras.fit.fit_position import FitPosition, position_to_state
 from ckptkit.keras.fit.plain_logs import plain_logs
 from ckptkit.position import RunPosition
 from ckptkit.run.manifest import DATA
+from ckptkit.tracking.data_anchor import DataAnchor
 from ckptkit.tracking.leaves import Leaf, PythonLeaf
 
 
@@ -28,7 +30,8 @@ class FitState:
     Attributes:
         position: the current position in `fit`.
         run_position: the current position of the run.
-        iterator: the iterator from which Keras read the last batch, or None.
+        meter: what reading the data takes.
+        drawn: the number of batches that the run has read from the current iterator.
         missing_batches: the number of its batches that the run has read before but this resume has
             skipped.
         traced: which weights were trainable when the train function was traced.
@@ -48,33 +51,83 @@ class FitState:
         self.drawing = drawing
         self.position = position
         self.run_position = RunPosition()
-        self.iterator: Any = None
-        self.missing_batches = 0
+        self.meter: DrawMeter  # set as soon as the run is open
+        self._data: IteratorPosition | None = None
+        self.drawn = self.missing_batches = 0
         self.traced: list[bool] = []
         self.loaded: dict[str, Any] = {"callbacks": {}, "files": {}}
         self.captured: CapturedVariables | None = None
 
+    @property
+    def iterator(self) -> Any:
+        """The iterator from which Keras read the last batch, or None."""
+        return self._data.iterator if self._data is not None else None
+
+    def reads_from(
+        self,
+        iterator: Any,
+        *,
+        drawn: int = 0,
+        missing: int = 0,
+        anchor: DataAnchor | None = None,
+    ) -> None:
+        """Note the iterator from which Keras reads; a known one changes nothing.
+
+        Args:
+            iterator: the iterator.
+            drawn: the number of batches that the run has read from it.
+            missing: see `missing_batches`.
+            anchor: the newest anchor, if this process has resumed from one.
+        """
+        if iterator is self.iterator:
+            return
+        # The last call of an epoch may have fewer batches, so the batches of several epochs are not
+        # known. A kept iterator serves several.
+        one_by_one = self.position.per_call == 1 or not keras_fit.keeps_iterator(
+            self._call, iterator
+        )
+        self.drawn, self.missing_batches = drawn, missing
+        self._data = IteratorPosition(
+            iterator,
+            self.meter,
+            drawn,
+            anchor,
+            countable=self.drawing.is_empty and one_by_one,
+        )
+
     def leaves(self, name: str) -> list[Leaf]:
-        """Return the leaves to save now: the position, the other callbacks' state and the iterator.
+        """Return the leaves to save now: the iterator, the position, the other callbacks' state.
 
         Args:
             name: the name of this entry, which is the first part of the leaves' keys.
         """
-        leaves: list[Leaf] = [PythonLeaf(f"{name}/state/0", name, self._get_state, self._set_state)]
-        if self.captured is not None:
-            leaves += self.captured.leaves(name)
-        # An exhausted iterator is useless, and its state would contain counters of the iterator
-        # that was made after it.
+        leaves: list[Leaf] = []
+        if self._data is not None and self._is_saved():
+            counted = self.position.counted or {}
+            leaves.append(
+                IteratorLeaf(
+                    f"{name}/{DATA}/0",
+                    "the data of fit",
+                    self._data,
+                    self.drawn,
+                    self.missing_batches,
+                    counted.get("since", 0),
+                )
+            )
+        # After the iterator, because the position says what a snapshot stores of it.
+        leaves.append(PythonLeaf(f"{name}/state/0", name, self._get_state, self._set_state))
+        return leaves + (self.captured.leaves(name) if self.captured is not None else [])
+
+    def _is_saved(self) -> bool:
+        """Whether the iterator's position is saved.
+
+        An exhausted iterator is useless, and its state would contain counters of the iterator that
+        was made after it.
+        """
         used_up = self.position.evaluating and not keras_fit.keeps_iterator(
             self._call, self.iterator
         )
-        if self.iterator is not None and self.position.drawn_again is None and not used_up:
-            leaves.append(
-                IteratorLeaf(
-                    f"{name}/{DATA}/0", "the data of fit", self.iterator, self.missing_batches
-                )
-            )
-        return leaves
+        return self.position.drawn_again is None and not used_up
 
     def _get_state(self) -> dict[str, Any]:
         # Converted here and not after each step, because a conversion waits for the computation.
@@ -82,6 +135,10 @@ class FitState:
         position.logs = plain_logs(position.logs)
         position.evaluation_logs = plain_logs(position.evaluation_logs)
         position.drawing = self.drawing.now()
+        taken = self._data.taken if self._data is not None and self._is_saved() else None
+        position.counted = None
+        if taken is not None and taken.is_counted:
+            position.counted = {"drawn": self.drawn, "since": taken.since}
         return {
             **position_to_state(position),
             **self._others.get(),

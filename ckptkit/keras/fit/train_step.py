@@ -102,7 +102,7 @@ class TrainStep:
 
     def _train(self, iterator: Any) -> Any:
         self._follow()
-        self._fit.state.iterator = iterator
+        self._fit.state.reads_from(iterator)
         if self._fit.stages.now is FitStage.STARTING:
             self._start_run(iterator)
         else:
@@ -140,5 +140,6 @@ class TrainStep:
         before = state.run_position
         state.run_position = RunPosition(before.step + done, before.epoch, batch + done)
         state.position.now.calls += 1
+        state.drawn += done
         state.position.logs = named_logs(logs)
         self._fit.session.step_done(state.run_position, state.position.logs, running_averages=True)

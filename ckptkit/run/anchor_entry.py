@@ -1,0 +1,34 @@
+"""The description of an anchor in a manifest: the state of an iterator, in files of its own."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, kw_only=True)
+class AnchorEntry:
+    """An anchor of a checkpoint: an earlier state of an iterator, in TensorFlow's format.
+
+    Other checkpoints of the run may have the same files, as further names of the same bytes.
+
+    Args:
+        name: the name of its files in the checkpoint's directory, without suffixes.
+        key: the key of the iterator's leaf, such as `fit/data/0`.
+        parts: the names of its tensors below that key.
+        batches: the number of batches that were read when its state was taken.
+        since: the number of batches from there to the checkpoint's position.
+    """
+
+    name: str
+    key: str
+    parts: tuple[str, ...]
+    batches: int
+    since: int
+
+    def owns(self, file: str) -> bool:
+        """Return whether a file of the checkpoint belongs to this anchor.
+
+        Args:
+            file: the name of the file.
+        """
+        return file.startswith((f"{self.name}.index", f"{self.name}.data-"))
