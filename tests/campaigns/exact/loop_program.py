@@ -17,6 +17,7 @@ import numpy as np
 import tensorflow as tf
 
 import ckptkit
+from tests.campaigns.exact.anchors import anchors_of
 from tests.campaigns.exact.program import BATCH, arrays, from_generator, tf_rows
 
 
@@ -73,6 +74,7 @@ def main(options: dict[str, Any]) -> None:
         options["run"],
         {"model": model, "optimizer": optimizer},
         save=ckptkit.EveryNSteps(options.get("save", 2)),
+        anchors=anchors_of(options),
     )
     with manager:
         for _ in manager.epochs(3):

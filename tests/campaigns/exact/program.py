@@ -21,6 +21,7 @@ import numpy as np
 import tensorflow as tf
 
 import ckptkit
+from tests.campaigns.exact.anchors import anchors_of
 
 ROWS, BATCH, FEATURES = 88, 8, 6
 
@@ -630,6 +631,7 @@ def main(options: dict[str, Any]) -> None:
             save=save_policy(str(options.get("save", "1"))),
             keep=keep,
             export=False,
+            anchors=anchors_of(options),
             background=options.get("keep") != "all" and options.get("background", True),
         )
         used.insert(options.get("place", 0) % (len(used) + 1), ours)
