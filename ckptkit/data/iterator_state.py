@@ -160,6 +160,16 @@ def uses_cache(iterator: Any) -> bool:
     return shuffle_orders.uses_cache(tf_data.stage_of(tf_data.dataset_of(iterator)))
 
 
+def advances_when_made(iterator: Any) -> bool:
+    """Return whether to make an iterator suffices to get the next one's order.
+
+    See `shuffle_orders.advances_when_made`.
+    """
+    return isinstance(iterator, tf.data.Iterator) and shuffle_orders.advances_when_made(
+        tf_data.stage_of(tf_data.dataset_of(iterator))
+    )
+
+
 def repeats_orders_in_pass(iterator: Any, *, endless: bool) -> bool:
     """Return whether one pass over the data uses several orders, because a shuffle is repeated.
 

@@ -13,6 +13,7 @@ from ckptkit.data.drawing_state import DrawingState
 from ckptkit.data.iterator_position import DrawMeter, IteratorPosition
 from ckptkit.data.iterator_state import (
     DrawProgress,
+    advances_when_made,
     draw_batches,
     reason_not_savable,
     repeats_orders_in_pass,
@@ -257,13 +258,12 @@ class LoopData:
         progress = DrawProgress(sum(earlier), time.monotonic)
         for number, made in enumerate(earlier):
             iterator = iter(dataset)
-            # One more than the number of batches, because to find the end is also a call.
-            progress.add(
-                draw_batches(
-                    iterator,
-                    made + 1 if self._needs_every_batch(iterator, first=number == 0) else 1,
-                )
-            )
+            if self._needs_every_batch(iterator, first=number == 0):
+                # One more than the number of batches, because to find the end is also a call.
+                again = made + 1
+            else:
+                again = 0 if advances_when_made(iterator) else 1
+            progress.add(draw_batches(iterator, again))
         set_program_random(now)
 
     def _resume_pass(

@@ -165,6 +165,10 @@ class FencedFiles(FileSystem):
         self._check()
         self._files.rename(source, target)
 
+    def share(self, source: Path, target: Path) -> None:
+        self._check()
+        self._files.share(source, target)
+
     def remove_file(self, path: Path) -> None:
         self._check()
         self._files.remove_file(path)

@@ -234,7 +234,7 @@ def to_numbers(values: Mapping[str, float]) -> dict[str, Number]:
 
 
 def to_number(value: float) -> Number:
-    """Return a float in the form that JSON can hold."""
+    """See `to_numbers`."""
     return value if math.isfinite(value) else str(value)
 
 
@@ -253,11 +253,7 @@ def encode(manifest: Manifest) -> bytes:
 
 
 def seal(data: bytes) -> bytes:
-    """Add a digest of a JSON object as its first field.
-
-    Without the digest, a changed digit in a number would go unnoticed, because it is still valid
-    JSON.
-    """
+    """Add a digest of a JSON object as its first field; a changed digit is still valid JSON."""
     body = data[1:]
     return b'{\n "digest": "' + _digest(body) + b'",' + body
 

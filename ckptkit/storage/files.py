@@ -50,11 +50,7 @@ class TooLargeError(OSError):
 
 
 def open_regular(path: Path) -> BinaryIO:
-    """Open a regular file for reading.
-
-    Raises:
-        OSError: If it is missing, or is a link, a directory, a pipe or a device.
-    """
+    """Open a regular file for reading; raise `OSError` for links, directories and pipes."""
     return os.fdopen(_open(path)[0], "rb")
 
 

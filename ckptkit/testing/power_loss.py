@@ -16,6 +16,7 @@ from pathlib import Path
 from ckptkit.storage.operations import (
     Append,
     CreateFile,
+    Link,
     MakeDir,
     Operation,
     Overwrite,
@@ -196,6 +197,10 @@ class PowerLoss:
                 self._write(step)
             case Rename(path, target):
                 self._change(self._node(path), path, target)
+            case Link(path, target):
+                # Only durable files that never change get a second name, so a copy is the same.
+                linked = self._file(path)
+                self._change(_File(linked.now, linked.durable), None, target)
             case Unlink(path) | RemoveDir(path):
                 if path.name in self._dir(path.parent).now:
                     self._change(self._node(path), path, None)

@@ -58,6 +58,45 @@ list counts as random.
 """
 
 
+_MAKES_INPUTS = frozenset(
+    {
+        "BatchDataset",
+        "DirectedInterleaveDataset",
+        "MapDataset",
+        "OptionsDataset",
+        "PaddedBatchDataset",
+        "ParallelBatchDataset",
+        "ParallelMapDataset",
+        "PrefetchDataset",
+        "TakeDataset",
+        "ZipDataset",
+    }
+)
+"""The stages whose iterators make the iterators of their inputs at once.
+
+So a shuffle below them takes its order, and advances its counter, without a draw. Tried with
+TensorFlow 2.20 and 2.21; `tests/data/test_orders_without_draws.py` compares each.
+"""
+
+
+def advances_when_made(stage: Stage) -> bool:
+    """Return whether to make an iterator advances all counters for orders, without a draw.
+
+    That holds for one shuffle below stages that make their inputs at once, in each branch of the
+    pipeline. A shuffle below another one takes its order only when that one draws.
+
+    Args:
+        stage: the last stage of the pipeline.
+    """
+    if not draws_order(stage):
+        return True
+    if stage.random or stage.inside:
+        return False
+    if stage.kind in ("ShuffleDataset", "RandomDataset"):
+        return not any(map(draws_order, stage.inputs))
+    return stage.kind in _MAKES_INPUTS and all(map(advances_when_made, stage.inputs))
+
+
 def draws_order(stage: Stage | None) -> bool:
     """Return whether two passes over a pipeline may return different elements or orders.
 

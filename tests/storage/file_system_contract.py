@@ -83,6 +83,13 @@ class FileSystemContract:
         files.rename(tmp_path / "a", tmp_path / "c")
         assert sorted(path.name for path in tmp_path.iterdir()) == ["b", "c"]
 
+    def test_a_second_name_is_for_the_same_bytes(self, files, tmp_path):
+        files.create(tmp_path / "f", b"bytes")
+        files.share(tmp_path / "f", tmp_path / "g")
+        assert (tmp_path / "g").samefile(tmp_path / "f")
+        assert refused(files.share, tmp_path / "f", tmp_path / "g") == "EEXIST"
+        assert refused(files.share, tmp_path / "missing", tmp_path / "h") == "ENOENT"
+
     def test_what_is_missing_is_removed_already(self, files, tmp_path):
         (tmp_path / "tree" / "deep").mkdir(parents=True)
         (tmp_path / "tree" / "deep" / "f").touch()

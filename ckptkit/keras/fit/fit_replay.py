@@ -24,6 +24,7 @@ from ckptkit.compat.tf_summary import write_summaries_if
 from ckptkit.data.iterator_position import DrawMeter
 from ckptkit.data.iterator_state import (
     DrawProgress,
+    advances_when_made,
     draw_batches,
     reason_not_restorable,
     repeats_orders_in_pass,
@@ -67,8 +68,7 @@ class TrainReplay:
         self.iterator: Any = None
         self._made = 0  # batches that the run has drawn from this iterator
         self._drawn = 0  # batches of these that were drawn again
-        self._cached = False
-        self._repeats = False
+        self._cached = self._repeats = self._needs_no_draw = False
         self._progress = DrawProgress(position.per_call * position.train_calls, time.monotonic)
 
     def epoch_began(self, epoch: int) -> None:
@@ -142,6 +142,7 @@ class TrainReplay:
             if self._position.drawn_again is None:
                 self._cached = uses_cache(iterator)
                 self._repeats = repeats_orders_in_pass(iterator, endless=False)
+                self._needs_no_draw = advances_when_made(iterator)
             with suppressed_summaries():
                 self._step(iterator)
             self._drawn += per_call
@@ -151,7 +152,7 @@ class TrainReplay:
             if self._meter is not None:
                 self._meter.drew(drawn, time.monotonic() - began)
             self._drawn += drawn
-        elif self._drawn == 0:
+        elif self._drawn == 0 and not (self._needs_no_draw and self._is_past):
             # A shuffle derives the order of this pass from its counter at the first draw.
             self._drawn += draw_batches(iterator, 1)
 
@@ -162,13 +163,17 @@ class TrainReplay:
         That is so if no state was saved, if the first epoch fills a cache, or if an epoch uses
         several orders. If an iterator's state was saved, the last epoch needs only its first batch.
         """
-        past = self._epoch < self._position.epoch or self._position.evaluating
+        past = self._is_past or self._position.evaluating
         return (
             self._position.drawn_again is not None
             or (self._cached and self._epoch == self._position.first_epoch)
             or (self._repeats and past)
             or (self._counts_from_start and (not past or self._is_kept))
         )
+
+    @property
+    def _is_past(self) -> bool:
+        return self._epoch < self._position.epoch
 
     @property
     def _is_kept(self) -> bool:
@@ -212,8 +217,7 @@ class EvaluationReplay:
         self._index = -1
         self._calls = 0
         self._epoch_iterator: Any = None
-        self._cached = False
-        self._repeats = False
+        self._cached = self._repeats = self._needs_no_draw = False
 
     @property
     def begun(self) -> int:
@@ -248,6 +252,7 @@ class EvaluationReplay:
         if self._index == 0 and self._calls == 0 and not drawn_again:
             self._cached = uses_cache(iterator)
             self._repeats = repeats_orders_in_pass(iterator, endless=True)
+            self._needs_no_draw = advances_when_made(iterator)
         draws_all = drawn_again or self._repeats or (self._cached and self._index == 0)
         if self._calls >= made.calls:
             if draws_all:
@@ -256,7 +261,7 @@ class EvaluationReplay:
             raise StopIteration
         if draws_all:
             draw_batches(iterator, self._position.per_call)
-        elif self._calls == 0:
+        elif self._calls == 0 and not self._needs_no_draw:
             # A shuffle derives the order of this pass from its counter at the first draw.
             draw_batches(iterator, 1)
         left = 0 if draws_all else made.calls - self._calls - 1

@@ -7,6 +7,7 @@ which of them is there, and whether it is whole.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 
 from ckptkit.errors import CorruptCheckpointError, StorageError
@@ -99,10 +100,24 @@ class RunProcess:
         if self._lock is not None:
             self._lock.drop()
 
-    def save(self, step: int, serial: int, keep: KeepPolicy = ALL) -> None:
-        """A save from its beginning to the state file."""
+    def save(
+        self, step: int, serial: int, keep: KeepPolicy = ALL, *, anchor: str | None = None
+    ) -> None:
+        """A save from its beginning to the state file.
+
+        Args:
+            step: its step.
+            serial: its number.
+            keep: what stays.
+            anchor: "new" writes an anchor beside it, and "shared" links that of an earlier save.
+        """
         directory = begin_writing(self.owned, self.layout, self.journal.attempt)
         self.write_tensors(directory, step, serial)
+        if anchor == "new":
+            self.write_files(directory, anchor_content(step))
+        elif anchor == "shared":
+            for source in self._newest_anchor():
+                self.owned.share(source, directory / source.name)
         written = commit(self.owned, self.layout, manifest(step, self.journal.attempt, serial))
         self.index.add(written)
         self.journal.record(
@@ -141,13 +156,24 @@ class RunProcess:
         """What TensorFlow does: nothing is synced, a name may be there before its content, and a
         state file is left.
         """
+        self.write_files(directory, content(step, serial))
         with storage_errors("write", directory):
-            for name, data in content(step, serial).items():
+            self.files.do(Append(directory / "checkpoint", b"model_checkpoint_path"))
+
+    def write_files(self, directory: Path, contents: Mapping[str, bytes]) -> None:
+        """Write files as TensorFlow does."""
+        with storage_errors("write", directory):
+            for name, data in contents.items():
                 self.files.do(CreateFile(directory / f"{name}.tempstate"))
                 for piece in (data[:40], data[40:]):
                     self.files.do(Append(directory / f"{name}.tempstate", piece))
                 self.files.do(Rename(directory / f"{name}.tempstate", directory / name))
-            self.files.do(Append(directory / "checkpoint", b"model_checkpoint_path"))
+
+    def _newest_anchor(self) -> list[Path]:
+        found = [
+            sorted(checkpoint.path.glob("data-*")) for checkpoint in list_checkpoints(self.layout)
+        ]
+        return [files for files in found if files][-1]
 
     def retain(self, keep: KeepPolicy) -> None:
         retain(self.owned, self.index, self.journal, keep)
@@ -179,6 +205,14 @@ def content(step: int, serial: int) -> dict[str, bytes]:
     return {
         f"ckpt-{step}.data-00000-of-00001": f"data of save {serial} ".encode() * 5,
         f"ckpt-{step}.index": f"index of save {serial} ".encode() * 5,
+    }
+
+
+def anchor_content(step: int) -> dict[str, bytes]:
+    """The files of an anchor that was taken at a step."""
+    return {
+        f"data-{step}-1-0.data-00000-of-00001": f"anchor of step {step} ".encode() * 9,
+        f"data-{step}-1-0.index": f"index of an anchor of step {step} ".encode() * 3,
     }
 
 

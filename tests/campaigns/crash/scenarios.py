@@ -54,6 +54,22 @@ def three_saves(process: RunProcess) -> None:
         process.save(step=serial * 10, serial=serial)
 
 
+def three_saves_with_an_anchor(process: RunProcess) -> None:
+    """The second one wrote it, and the third one shares it."""
+    process.begin()
+    process.save(10, 1)
+    process.save(20, 2, anchor="new")
+    process.save(30, 3, anchor="shared")
+
+
+def save_with_an_anchor(
+    process: RunProcess, anchor: str, keep: int, later: str | None = None
+) -> None:
+    process.begin().save(40, 4, KeepLatest(keep), anchor=anchor)
+    if later:
+        process.save(50, 5, KeepLatest(keep), anchor=later)
+
+
 def damaged(process: RunProcess) -> None:
     """The two newest of four cannot be used."""
     three_saves(process)
@@ -215,6 +231,16 @@ SCENARIOS = {
     "a replaced one whose removal ends half-way": Scenario(three_saves, removal_ends_half_way),
     "two saves at a step": Scenario(three_saves, save_twice),
     "a save that is tried again": Scenario(three_saves, save_again_after_refusal),
+    "a save with a new anchor": Scenario(
+        three_saves_with_an_anchor, partial(save_with_an_anchor, anchor="new", keep=99)
+    ),
+    "a save with a shared anchor": Scenario(
+        three_saves_with_an_anchor, partial(save_with_an_anchor, anchor="shared", keep=1)
+    ),
+    "saves after which nothing needs an anchor": Scenario(
+        three_saves_with_an_anchor,
+        partial(save_with_an_anchor, anchor="new", keep=1, later="shared"),
+    ),
     "removals": Scenario(three_saves, take_all_but_one),
     "passing over damaged ones": Scenario(damaged, quarantine),
     "setting one aside": Scenario(three_saves, move_newest_away, moved_to=("aside",)),

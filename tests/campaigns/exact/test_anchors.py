@@ -23,7 +23,7 @@ DEATHS = [{"batch": [0, 3]}, {"evaluation": [1, 2]}, {"batch": [2, 5]}]
 
 
 def spread_pairs(kinds: list[str], short: int) -> list[Any]:
-    """All pairs of data and policy; the first few of each kind of data belong to the short suite."""
+    """All pairs of data and policy; a few of them belong to the short suite."""
     pairs = list(itertools.product(kinds, POLICIES))
     return spread(pairs, max(len(pairs) // short, 1))
 

@@ -1,0 +1,75 @@
+"""For some pipelines, making an iterator gives the order of the next epoch without a draw."""
+
+from __future__ import annotations
+
+import random
+
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from ckptkit.compat.tf_data import stage_of
+from ckptkit.tracking.shuffle_orders import advances_when_made
+
+D = tf.data.Dataset
+
+
+def rows(seed: int | None = 3) -> tf.data.Dataset:
+    return D.range(40).shuffle(15, seed=seed)
+
+
+def mixed(rows: tf.data.Dataset) -> tf.data.Dataset:
+    others = D.range(100, 130).shuffle(9, seed=4)
+    return D.sample_from_datasets([rows, others], [0.5, 0.5], seed=8, stop_on_empty_dataset=True)
+
+
+NO_DRAW = {
+    "shuffle": lambda: rows(),
+    "batch and prefetch": lambda: rows().batch(4).prefetch(2),
+    "padded batch": lambda: rows().map(lambda x: tf.reshape(x, [1])).padded_batch(4),
+    "parallel batch": lambda: rows().batch(4, num_parallel_calls=2),
+    "map": lambda: rows().map(lambda x: x + 1).batch(4),
+    "parallel map": lambda: rows().map(lambda x: x + 1, num_parallel_calls=2).batch(4),
+    "take": lambda: rows().batch(4).take(5),
+    "zip": lambda: D.zip((rows(), rows(5))).batch(4),
+    "global seed": lambda: rows(None).batch(4),
+    "cache before": lambda: D.range(40).cache().shuffle(15, seed=3).batch(4),
+    "sampled": lambda: mixed(rows()).batch(4),
+    "no shuffle": lambda: D.range(40).batch(4),
+}
+DRAW = {
+    "two shuffles": lambda: rows().shuffle(9, seed=5).batch(4),
+    "interleave": lambda: (
+        D.range(4).shuffle(4, seed=1).interleave(lambda x: D.range(10).map(lambda y: 10 * x + y))
+    ),
+    "repeat": lambda: rows().repeat(2).batch(4),
+    "concatenate": lambda: D.range(9).concatenate(rows()).batch(4),
+    "cache after": lambda: rows().cache().batch(4),
+    "random map": lambda: rows().map(lambda x: x + tf.random.uniform([], 0, 9, tf.int64, seed=2)),
+}
+
+
+def pass_over(dataset: tf.data.Dataset) -> list:
+    return [np.asarray(batch).tolist() for batch in dataset.as_numpy_iterator()]
+
+
+@pytest.mark.parametrize("name", NO_DRAW)
+def test_iterators_that_draw_nothing_give_the_order_of_later_epochs(name):
+    seed, past = random.randrange(2**31), random.randrange(1, 6)
+    print("seed", seed, "past epochs", past)
+    tf.random.set_seed(seed)
+    dataset = NO_DRAW[name]()
+    expected = [pass_over(dataset) for _ in range(past + 2)][past:]
+    tf.random.set_seed(seed)
+    dataset = NO_DRAW[name]()
+    assert advances_when_made(stage_of(dataset))
+    for _ in range(past):
+        iter(dataset)
+    assert [pass_over(dataset) for _ in range(2)] == expected
+    if name != "no shuffle":
+        assert expected[0] != expected[1]
+
+
+@pytest.mark.parametrize("name", DRAW)
+def test_other_pipelines_are_drawn_from(name):
+    assert not advances_when_made(stage_of(DRAW[name]()))

@@ -1,0 +1,106 @@
+"""When the position in data is saved as a state, as an anchor, or as a count."""
+
+from __future__ import annotations
+
+import random
+
+import pytest
+
+import ckptkit
+from ckptkit.policies.anchor_policies import SMALL_BYTES, SMALL_SECS, PositionCosts
+
+
+def costs(**given):
+    return PositionCosts(
+        **{
+            "buffered_bytes": 200_000_000,
+            "serialize_secs": 7.0,
+            "batches": 1000,
+            "secs": 1000.0,
+            "draw_secs": 0.01,
+            **given,
+        }
+    )
+
+
+@pytest.mark.parametrize("buffered", [None, 0, SMALL_BYTES])
+@pytest.mark.parametrize("secs", [None, 0.0, SMALL_SECS])
+def test_a_small_state_is_in_every_checkpoint(buffered, secs):
+    found = costs(buffered_bytes=buffered, serialize_secs=secs)
+    assert ckptkit.AdaptiveAnchors().form(found) == "state"
+
+
+def test_a_state_of_unknown_size_is_read_once():
+    unknown = costs(buffered_bytes=None, serialize_secs=None)
+    assert ckptkit.AdaptiveAnchors().form(unknown) == "state"
+    assert ckptkit.AdaptiveAnchors().form(costs(buffered_bytes=None)) == "count"
+
+
+def test_the_first_large_state_is_not_read_to_learn_its_size():
+    assert ckptkit.AdaptiveAnchors().form(costs(serialize_secs=None)) == "count"
+
+
+def test_an_anchor_is_due_if_drawing_takes_longer_than_allowed():
+    policy = ckptkit.AdaptiveAnchors(redraw_secs=60)
+    assert policy.form(costs(draw_secs=0.0599)) == "count"
+    assert policy.form(costs(draw_secs=0.0601)) == "anchor"
+    # 1 % of the time since the anchor, if that is longer.
+    long = {"secs": 10_000.0, "batches": 1000}
+    assert policy.form(costs(draw_secs=0.099, **long)) == "count"
+    assert policy.form(costs(draw_secs=0.101, **long)) == "anchor"
+
+
+def test_an_anchor_waits_until_training_has_earned_it():
+    policy = ckptkit.AdaptiveAnchors(redraw_secs=1, share=0.01)
+    assert policy.form(costs(secs=699.0, draw_secs=1.0)) == "count"
+    assert policy.form(costs(secs=701.0, draw_secs=1.0)) == "anchor"
+
+
+def test_reading_anchors_never_takes_more_than_its_share():
+    """Whatever a run measures: a simulated run with random costs."""
+    seed = random.randrange(2**32)
+    print("seed", seed)
+    rng = random.Random(seed)
+    for _ in range(50):
+        policy = ckptkit.AdaptiveAnchors(redraw_secs=rng.uniform(0, 100), share=rng.uniform(0, 0.1))
+        serialize, draw, step = rng.uniform(0.01, 9), rng.uniform(0.001, 0.1), rng.uniform(0.1, 2)
+        total = spent = 0.0
+        since = 0
+        for _ in range(3000):
+            total, since = total + step, since + 1
+            found = costs(
+                serialize_secs=serialize, batches=since, secs=since * step, draw_secs=draw
+            )
+            if policy.form(found) == "anchor":
+                spent, since = spent + serialize, 0
+        assert spent <= policy.share * total + 1e-9
+
+
+@pytest.mark.parametrize("n", [1, 3, 7])
+def test_every_n_batches(n):
+    policy = ckptkit.AnchorEveryNBatches(n)
+    assert [policy.form(costs(batches=each)) for each in (0, n - 1, n, n + 1)] == [
+        "count",
+        "anchor" if n == 0 else "count",
+        "anchor",
+        "anchor",
+    ]
+
+
+def test_no_anchors():
+    assert ckptkit.NoAnchors().form(costs(batches=10**9, secs=1e9)) == "count"
+
+
+@pytest.mark.parametrize(
+    "make",
+    [
+        lambda: ckptkit.AdaptiveAnchors(redraw_secs=-1),
+        lambda: ckptkit.AdaptiveAnchors(redraw_secs=float("nan")),
+        lambda: ckptkit.AdaptiveAnchors(share=2),
+        lambda: ckptkit.AnchorEveryNBatches(0),
+        lambda: ckptkit.AnchorEveryNBatches(1.5),
+    ],
+)
+def test_invalid_arguments(make):
+    with pytest.raises(ckptkit.ConfigError, match="Received"):
+        make()
