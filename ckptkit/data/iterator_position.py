@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
 from ckptkit.compat import tf_checkpoint, tf_data
 from ckptkit.policies.anchor_policies import AnchorPolicy, PositionCosts, PositionForm
+from ckptkit.tracking import shuffle_orders
 from ckptkit.tracking.data_anchor import AnchorUse, DataAnchor
 from ckptkit.tracking.leaves import Tensors
 
@@ -19,14 +21,13 @@ class DrawMeter:
     Args:
         policy: decides what a save stores.
         monotonic: returns the seconds of the monotonic clock.
-        serialize_secs: how long it last took to read an iterator's state; None before that.
         draw_secs: how long it took to draw one batch again; None before that.
     """
 
     policy: AnchorPolicy
     monotonic: Callable[[], float]
-    serialize_secs: float | None = None
     draw_secs: float | None = None
+    _serialize_secs: deque[float] = field(default_factory=lambda: deque(maxlen=3))
     _buffered: dict[int, int | None] = field(default_factory=dict)
 
     def buffered_bytes(self, iterator: Any) -> int | None:
@@ -35,6 +36,18 @@ class DrawMeter:
         if id(dataset) not in self._buffered:
             self._buffered = {id(dataset): tf_data.buffered_bytes(dataset)}
         return self._buffered[id(dataset)]
+
+    @property
+    def serialize_secs(self) -> float | None:
+        """How long it takes to read an iterator's state; None before the first time.
+
+        The shortest of the last three counts: on a busy machine, a small state takes long too.
+        """
+        return min(self._serialize_secs, default=None)
+
+    def serialized(self, secs: float) -> None:
+        """Note how long it took to read an iterator's state."""
+        self._serialize_secs.append(secs)
 
     def drew(self, batches: int, secs: float) -> None:
         """Note how long it took to draw batches again."""
@@ -70,6 +83,23 @@ class PositionForSave:
         return () if self.anchor is None else (AnchorUse(self.anchor, key, self.since),)
 
 
+def can_count(iterator: Any) -> bool:
+    """Return whether another process gets the same batches if it draws as many.
+
+    Args:
+        iterator: a tf.data iterator.
+    """
+    dataset = tf_data.dataset_of(iterator)
+    if not tf_data.is_deterministic(dataset) or tf_data.unseeded_random_ops(dataset):
+        return False
+    if not tf_data.has_unseeded_orders(dataset):
+        return True
+    # The state before the first batch has the order only if all stages have taken theirs by then;
+    # and it is not small if a cache is a part of it.
+    stage = tf_data.stage_of(dataset)
+    return shuffle_orders.advances_when_made(stage) and not shuffle_orders.uses_cache(stage)
+
+
 class IteratorPosition:
     """The position of one tf.data iterator.
 
@@ -78,7 +108,7 @@ class IteratorPosition:
         meter: what the pipeline costs.
         drawn: the number of batches that the run has read from it.
         anchor: the newest anchor, if the run was resumed from one.
-        countable: whether drawing the same number of batches again gives the same batches.
+        countable: whether the batches depend on nothing but the data.
 
     Attributes:
         taken: what the newest snapshot stores.
@@ -94,9 +124,20 @@ class IteratorPosition:
         countable: bool = True,
     ) -> None:
         self.iterator, self._meter = iterator, meter
-        self._anchor, self._countable = anchor, countable
+        self._anchor = anchor
+        self._countable = countable and can_count(iterator)
         self._began, self._drawn_then = meter.monotonic(), drawn
         self.taken = PositionForSave({})
+
+    def begin(self) -> None:
+        """Keep the state before the first batch, if it is the only thing that knows the order.
+
+        A shuffle without a seed takes its order from random numbers of this process. They are in
+        the state, which is small as long as nothing is buffered.
+        """
+        if self._needs_anchor and self._form(0) == "anchor":
+            tensors = tf_checkpoint.serialize(self.iterator)
+            self._anchor = DataAnchor(0, tensors, parts=tuple(tensors))
 
     def take(self, drawn: int, *, ahead: bool = False) -> PositionForSave:
         """Read what a snapshot stores now; training waits meanwhile.
@@ -114,7 +155,7 @@ class IteratorPosition:
             return self.taken
         began = self._meter.monotonic()
         tensors = tf_checkpoint.serialize(self.iterator)
-        self._meter.serialize_secs = self._meter.monotonic() - began
+        self._meter.serialized(self._meter.monotonic() - began)
         if form == "state":
             self.taken = PositionForSave(tensors)
         else:
@@ -124,7 +165,19 @@ class IteratorPosition:
         return self.taken
 
     def _form(self, drawn: int) -> PositionForm:
-        return self._meter.policy.form(self._costs(drawn)) if self._countable else "state"
+        if not self._countable:
+            return "state"
+        form = self._meter.policy.form(self._costs(drawn))
+        # Without a seed, only a state has the order from which batches can be counted.
+        return "anchor" if form == "count" and self._needs_anchor else form
+
+    @property
+    def _needs_anchor(self) -> bool:
+        return (
+            self._anchor is None
+            and self._countable
+            and tf_data.has_unseeded_orders(tf_data.dataset_of(self.iterator))
+        )
 
     @property
     def _from(self) -> int:

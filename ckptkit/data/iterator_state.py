@@ -151,8 +151,7 @@ class IteratorLeaf:
         return self._position.taken.uses(self.key)
 
     def assign(self, tensors: Mapping[str, tf.Tensor]) -> None:
-        restore_iterator(self._position.iterator, tensors, self._undrawn - self._since)
-        draw_batches(self._position.iterator, min(self._undrawn, self._since))
+        restore_and_draw(self._position.iterator, tensors, self._undrawn, self._since)
 
 
 def uses_cache(iterator: Any) -> bool:
@@ -182,6 +181,28 @@ def repeats_orders_in_pass(iterator: Any, *, endless: bool) -> bool:
     return shuffle_orders.repeats_orders(tf_data.stage_of(dataset)) and (
         endless or int(dataset.cardinality()) != tf.data.INFINITE_CARDINALITY
     )
+
+
+def restore_and_draw(
+    iterator: Any, tensors: Mapping[str, tf.Tensor], undrawn: int, since: int
+) -> None:
+    """Restore an iterator's saved state, and draw the batches since then.
+
+    Args:
+        iterator: a tf.data iterator from which at least one batch was read.
+        tensors: the saved state.
+        undrawn: the number of batches that the run has read before, but this process has not.
+        since: the number of batches that the run has read after the saved state.
+    """
+    if undrawn > since:
+        restore_iterator(iterator, tensors, undrawn - since)
+        draw_batches(iterator, since)
+    elif tf_data.has_unseeded_orders(tf_data.dataset_of(iterator)):
+        # What this process has drawn had another order.
+        tf_checkpoint.deserialize(iterator, tensors)
+        draw_batches(iterator, since)
+    else:
+        draw_batches(iterator, undrawn)
 
 
 def restore_iterator(iterator: Any, tensors: Mapping[str, tf.Tensor], undrawn: int) -> None:

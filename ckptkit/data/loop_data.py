@@ -17,7 +17,7 @@ from ckptkit.data.iterator_state import (
     draw_batches,
     reason_not_savable,
     repeats_orders_in_pass,
-    restore_iterator,
+    restore_and_draw,
     uses_cache,
 )
 from ckptkit.errors import ConfigError
@@ -287,12 +287,10 @@ class LoopData:
             and not self._needs_every_batch(iterator, first=first, present=True)
         ):
             draw_batches(iterator, 1)
-            restore_iterator(iterator, present.saved, max(present.done - present.since - 1, 1))
-            again = present.since
+            restore_and_draw(iterator, present.saved, max(present.done - 1, 1), present.since)
         else:
-            again = present.done
-        began = time.monotonic()
-        meter.drew(draw_batches(iterator, again), time.monotonic() - began)
+            began = time.monotonic()
+            meter.drew(draw_batches(iterator, present.done), time.monotonic() - began)
         drawing.set_now(present.values, drawn_again=self._not_savable_reason is not None)
         set_program_random(now)
         return iterator
@@ -313,13 +311,16 @@ class LoopData:
         """Return the position to save of an iterator; None if its batches are read again."""
         if self._not_savable_reason is not None or present.drawing is None:
             return None
-        return IteratorPosition(
+        position = IteratorPosition(
             iterator,
             self._meter(call),
             present.done,
             present.anchor,
             countable=present.drawing.is_empty,
         )
+        if not present.done:
+            position.begin()
+        return position
 
     def _needs_every_batch(self, iterator: Any, *, first: bool, present: bool = False) -> bool:
         """Return whether every batch must be read again.

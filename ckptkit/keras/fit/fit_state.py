@@ -96,6 +96,8 @@ class FitState:
             anchor,
             countable=self.drawing.is_empty and one_by_one,
         )
+        if not drawn:
+            self._data.begin()
 
     def leaves(self, name: str) -> list[Leaf]:
         """Return the leaves to save now: the iterator, the position, the other callbacks' state.
