@@ -36,7 +36,8 @@ def ends(fresh_process, directory, seed, kind, count, **environment):
     found = json.loads(process.stdout.splitlines()[-1])
     wrong = [end for end in found if "WRONG" in end]
     assert wrong == []
-    assert any(end.endswith("StorageError") for end in found), found
+    # Too little memory has other errors, and TensorFlow may end the process.
+    assert kind == "memory" or any(end.endswith("StorageError") for end in found), found
     return found
 
 
