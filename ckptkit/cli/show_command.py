@@ -88,9 +88,12 @@ def settings(values: Mapping[str, object]) -> str:
 
 def anchor_words(anchor: AnchorEntry) -> str:
     """Return what a resume reads of an iterator, as text."""
+    if not anchor.name:
+        return f"{anchor.key}: {count(anchor.since, 'batch', 'batches')} to draw again"
+    read = count(anchor.batches, "batch", "batches")
     return (
-        f"{anchor.key}: its state after {count(anchor.batches, 'batch', 'batches')}, and "
-        f"{anchor.since} more to draw again ({anchor.name})"
+        f"{anchor.key}: its state after {read}, and {anchor.since} more to draw again "
+        f"({anchor.name})"
     )
 
 

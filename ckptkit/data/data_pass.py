@@ -66,7 +66,6 @@ class DataPass:
             "over": self.over,
             "random": None if self.over else self.random,
             "drawing": self.values if self.drawing is None else self.drawing.now(),
-            "since": self.since if self.position is None else self.position.taken.since,
         }
 
     @classmethod
@@ -78,11 +77,10 @@ class DataPass:
             over=state["over"],
             random=state["random"],
             values=state.get("drawing", {}),
-            since=state.get("since", 0),
         )
 
     def uses(self, key: str) -> tuple[AnchorUse, ...]:
-        """Return the use of an anchor by a snapshot; see `AnchorUse`."""
+        """Return from where a snapshot counts batches, if it does; see `AnchorUse`."""
         if self.position is not None:
             return self.position.taken.uses(key)
-        return () if self.anchor is None else (AnchorUse(self.anchor, key, self.since),)
+        return (AnchorUse(self.anchor, key, self.since),) if self.since or self.anchor else ()

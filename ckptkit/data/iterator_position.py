@@ -75,12 +75,12 @@ class PositionForSave:
         return not self.tensors
 
     def uses(self, key: str) -> tuple[AnchorUse, ...]:
-        """Return the use of the anchor by a snapshot.
+        """Return from where a snapshot counts batches, if it does.
 
         Args:
             key: see `AnchorUse`.
         """
-        return () if self.anchor is None else (AnchorUse(self.anchor, key, self.since),)
+        return (AnchorUse(self.anchor, key, self.since),) if self.is_counted else ()
 
 
 def can_count(iterator: Any) -> bool:
@@ -137,7 +137,7 @@ class IteratorPosition:
         """
         if self._needs_anchor and self._form(0) == "anchor":
             tensors = tf_checkpoint.serialize(self.iterator)
-            self._anchor = DataAnchor(0, tensors, parts=tuple(tensors))
+            self._anchor = DataAnchor(0, tensors, is_needed=True, parts=tuple(tensors))
 
     def take(self, drawn: int, *, ahead: bool = False) -> PositionForSave:
         """Read what a snapshot stores now; training waits meanwhile.
@@ -159,7 +159,9 @@ class IteratorPosition:
         if form == "state":
             self.taken = PositionForSave(tensors)
         else:
-            self._anchor = DataAnchor(drawn, tensors, parts=tuple(tensors))
+            self._anchor = DataAnchor(
+                drawn, tensors, is_needed=self._is_unseeded, parts=tuple(tensors)
+            )
             self._began, self._drawn_then = self._meter.monotonic(), drawn
             self.taken = PositionForSave({}, self._anchor)
         return self.taken
@@ -173,11 +175,11 @@ class IteratorPosition:
 
     @property
     def _needs_anchor(self) -> bool:
-        return (
-            self._anchor is None
-            and self._countable
-            and tf_data.has_unseeded_orders(tf_data.dataset_of(self.iterator))
-        )
+        return self._anchor is None and self._countable and self._is_unseeded
+
+    @property
+    def _is_unseeded(self) -> bool:
+        return tf_data.has_unseeded_orders(tf_data.dataset_of(self.iterator))
 
     @property
     def _from(self) -> int:

@@ -23,9 +23,10 @@ from ckptkit.data.iterator_state import (
 from ckptkit.errors import ConfigError
 from ckptkit.policies.anchor_policies import AnchorPolicy
 from ckptkit.run.manifest import DATA, Manifest
-from ckptkit.tracking.data_anchor import AnchorUse, DataAnchor
+from ckptkit.tracking.data_anchor import AnchorUse
 from ckptkit.tracking.leaves import Leaf, PythonLeaf, Tensors
 from ckptkit.tracking.python_state import program_random, set_program_random
+from ckptkit.writing.anchor_files import stored_anchors
 
 
 class LoopData:
@@ -124,10 +125,13 @@ class LoopData:
         Args:
             manifest: its manifest.
         """
+        anchors = stored_anchors(manifest)
         for entry in manifest.anchors:
             number = int(entry.key.rpartition("/")[2])
+            # In `fit` there are no passes of a loop.
             if number < len(self._passes):
-                self._passes[number].anchor = DataAnchor.stored(entry, manifest.files)
+                self._passes[number].anchor = anchors.get(entry.key)
+                self._passes[number].since = entry.since
 
     def epoch_began(self) -> None:
         """Note that the body of an epoch begins, or begins again after an interruption in it."""

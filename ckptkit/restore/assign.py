@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import operator
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any
@@ -115,7 +116,7 @@ def assign_state(
         CorruptCheckpointError: If a file cannot be read; nothing was assigned.
     """
     values = _by_leaf(entries, tensor_file.read_tensors(checkpoint.prefix, entries))
-    for anchor in checkpoint.manifest.anchors:
+    for anchor in filter(operator.attrgetter("name"), checkpoint.manifest.anchors):
         # For a pass of a loop, the number of the pass is a part of the name.
         leaf, rest = leaf_key(anchor.key), anchor.key[len(leaf_key(anchor.key)) + 1 :]
         parts = read_anchor(checkpoint, anchor)

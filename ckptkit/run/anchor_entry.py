@@ -1,4 +1,4 @@
-"""The description of an anchor in a manifest: the state of an iterator, in files of its own."""
+"""The description of an anchor in a manifest: from where batches of an iterator are counted."""
 
 from __future__ import annotations
 
@@ -10,9 +10,11 @@ class AnchorEntry:
     """An anchor of a checkpoint: an earlier state of an iterator, in TensorFlow's format.
 
     Other checkpoints of the run may have the same files, as further names of the same bytes.
+    Without files, batches are counted from the start of the iterator.
 
     Args:
-        name: the name of its files in the checkpoint's directory, without suffixes.
+        name: the name of its files in the checkpoint's directory, without suffixes; empty if there
+            are none.
         key: the key of the iterator's leaf, such as `fit/data/0`.
         parts: the names of its tensors below that key.
         batches: the number of batches that were read when its state was taken.
@@ -25,10 +27,15 @@ class AnchorEntry:
     batches: int
     since: int
 
+    @property
+    def drawn(self) -> int:
+        """The number of batches that the run has drawn from the iterator."""
+        return self.batches + self.since
+
     def owns(self, file: str) -> bool:
         """Return whether a file of the checkpoint belongs to this anchor.
 
         Args:
             file: the name of the file.
         """
-        return file.startswith((f"{self.name}.index", f"{self.name}.data-"))
+        return bool(self.name) and file.startswith((f"{self.name}.index", f"{self.name}.data-"))

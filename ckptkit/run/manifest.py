@@ -22,8 +22,14 @@ from ckptkit.storage.files import DISK, FileSystem
 from ckptkit.storage.json_bytes import json_bytes
 from ckptkit.storage.proof_of_damage import judging
 
-FORMAT_VERSION = 2
-"""The format version that is written; version 1 had no digest of the manifest itself."""
+FORMAT_VERSION = 3
+"""The newest format version; 1 had no digest of the manifest itself, and 2 no anchors."""
+
+
+def format_version(anchors: tuple[AnchorEntry, ...]) -> int:
+    """Return the version to write: an earlier reader would overlook that batches are counted."""
+    return FORMAT_VERSION if anchors else 2
+
 
 MAX_MANIFEST_BYTES = 256 * 1024 * 1024
 
@@ -191,7 +197,7 @@ class ManifestHead:
     early_stop: dict[str, str | int] = field(default_factory=dict)
     total: int | None = None
     fresh_labels: tuple[str, ...] | None = None
-    format_version: int = FORMAT_VERSION
+    format_version: int = 2
 
     @property
     def position(self) -> RunPosition:
@@ -287,11 +293,7 @@ def decode(data: bytes, where: Path) -> Manifest:
 
 
 def decode_head(data: bytes, where: Path) -> ManifestHead:
-    """Decode a manifest without the description of the state, which is not checked.
-
-    Raises:
-        CorruptCheckpointError: As for `decode`.
-    """
+    """Decode a manifest, as `decode`, without the description of the state."""
     return _decode(data, where, ManifestHead)
 
 
@@ -373,11 +375,7 @@ def read_manifest(directory: Path, files: FileSystem = DISK) -> Manifest:
 
 
 def read_head(directory: Path, files: FileSystem = DISK) -> ManifestHead:
-    """Read the manifest without the description of the state; see `decode_head`.
-
-    Raises:
-        CorruptCheckpointError, StorageError: As for `read_manifest`.
-    """
+    """Read the manifest as `read_manifest`, without the description of the state."""
     return _read(directory, decode_head, files)
 
 

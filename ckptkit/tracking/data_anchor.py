@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 
-from ckptkit.run.anchor_entry import AnchorEntry
 from ckptkit.run.manifest import FileEntry
 from ckptkit.tracking.leaves import Tensors
 
@@ -16,6 +16,8 @@ class DataAnchor:
     Args:
         batches: the number of batches that were read then.
         tensors: the state; None once a checkpoint has it, because it takes much memory.
+        is_needed: whether batches cannot be counted from the start of the iterator instead, because
+            only the state has its order.
         name: the name of its files in checkpoints, without suffixes; empty before they are written.
         parts: the names of its tensors.
         files: the sizes and digests of its files, in the newest checkpoint that has them.
@@ -23,20 +25,19 @@ class DataAnchor:
 
     batches: int
     tensors: Tensors | None
+    is_needed: bool = False
     name: str = ""
     parts: tuple[str, ...] = ()
     files: tuple[FileEntry, ...] = ()
 
-    @classmethod
-    def stored(cls, entry: AnchorEntry, files: tuple[FileEntry, ...]) -> DataAnchor:
-        """Return the anchor that a checkpoint has.
+    def note_files(self, name: str, files: Iterable[FileEntry]) -> None:
+        """Note that a checkpoint has its files, and free the memory of its state.
 
         Args:
-            entry: its description in the manifest.
-            files: all files of the checkpoint.
+            name: see above.
+            files: see above.
         """
-        own = tuple(file for file in files if entry.owns(file.name))
-        return cls(entry.batches, None, entry.name, entry.parts, own)
+        self.name, self.files, self.tensors = name, tuple(files), None
 
 
 @dataclass(frozen=True)
@@ -44,11 +45,11 @@ class AnchorUse:
     """The use of an anchor by one snapshot.
 
     Args:
-        anchor: the anchor.
+        anchor: the anchor; None if batches are counted from the start of the iterator.
         key: the key of the iterator's leaf, such as `fit/data/0`, and the number of the pass.
         since: the number of batches from the anchor to the snapshot.
     """
 
-    anchor: DataAnchor
+    anchor: DataAnchor | None
     key: str
     since: int

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import errno
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 import tensorflow as tf
 
+from ckptkit.errors import StorageError
 from ckptkit.run.anchor_entry import AnchorEntry
 from ckptkit.run.checkpoint_catalog import Checkpoint
 from ckptkit.run.disk_space import Target
@@ -21,9 +23,6 @@ def add_anchors(
 ) -> tuple[AnchorEntry, ...]:
     """Give the directory of a save the files of the anchors that it counts from.
 
-    An anchor whose files have disappeared is left out. Then a resume counts from the start of the
-    iterator, which takes longer and gives the same batches.
-
     Args:
         target: where and how to write.
         uses: the anchors.
@@ -34,28 +33,37 @@ def add_anchors(
         The descriptions of the anchors for the manifest.
 
     Raises:
-        StorageError: If the disk refuses.
+        StorageError: If the disk refuses, or the files of an anchor have disappeared.
     """
-    entries = []
-    for number, use in enumerate(uses):
-        anchor = use.anchor
-        name = anchor.name
-        if anchor.tensors is not None:
-            name = f"data-{manifest.step}-{manifest.attempt}-{number}"
-            tensors = {_key(use.key, part): tensor for part, tensor in anchor.tensors.items()}
-            tensor_file.write_bundle(tensors, directory, name)
-        elif not _share(target, anchor, directory):
-            continue
-        entries.append(
-            AnchorEntry(
-                name=name,
-                key=use.key,
-                parts=anchor.parts,
-                batches=anchor.batches,
-                since=use.since,
+    return tuple(
+        _add(target, use, directory, f"data-{manifest.step}-{manifest.attempt}-{number}")
+        for number, use in enumerate(uses)
+    )
+
+
+def _add(target: Target, use: AnchorUse, directory: Path, new_name: str) -> AnchorEntry:
+    anchor = use.anchor
+    if anchor is None:
+        return AnchorEntry(name="", key=use.key, parts=(), batches=0, since=use.since)
+    name = anchor.name
+    if anchor.tensors is not None:
+        name = new_name
+        tensors = {_key(use.key, part): tensor for part, tensor in anchor.tensors.items()}
+        tensor_file.write_bundle(tensors, directory, name)
+    elif not _share(target, anchor, directory):
+        if anchor.is_needed:
+            raise StorageError(
+                errno.ENOENT,
+                f"The files {name}.* have disappeared from every checkpoint of the run, and the "
+                "position in the data cannot be saved without them. Did another program delete "
+                "checkpoints? Start the training again.",
             )
-        )
-    return tuple(entries)
+        # A resume then draws from the start of the iterator, which gives the same batches.
+        drawn = anchor.batches + use.since
+        return AnchorEntry(name="", key=use.key, parts=(), batches=0, since=drawn)
+    return AnchorEntry(
+        name=name, key=use.key, parts=anchor.parts, batches=anchor.batches, since=use.since
+    )
 
 
 def _share(target: Target, anchor: DataAnchor, directory: Path) -> bool:
@@ -78,7 +86,8 @@ def known_entry(uses: Iterable[AnchorUse], name: str) -> FileEntry | None:
         uses: the anchors of the save.
         name: the name of the file.
     """
-    return next((file for use in uses for file in use.anchor.files if file.name == name), None)
+    anchors = [use.anchor for use in uses if use.anchor is not None]
+    return next((file for each in anchors for file in each.files if file.name == name), None)
 
 
 def note_written(uses: Iterable[AnchorUse], written: Manifest) -> None:
@@ -90,11 +99,28 @@ def note_written(uses: Iterable[AnchorUse], written: Manifest) -> None:
     """
     entries = {entry.key: entry for entry in written.anchors}
     for use in uses:
-        entry = entries.get(use.key)
-        if entry is not None and use.anchor.tensors is not None:
-            stored = DataAnchor.stored(entry, written.files)
-            use.anchor.name, use.anchor.files = stored.name, stored.files
-            use.anchor.tensors = None
+        if use.anchor is not None and use.anchor.tensors is not None:
+            _note_files(use.anchor, entries[use.key], written)
+
+
+def stored_anchors(manifest: Manifest) -> dict[str, DataAnchor]:
+    """Return the anchors that a checkpoint has, by the keys of their iterators.
+
+    Args:
+        manifest: the manifest of the checkpoint.
+    """
+    found = {}
+    for entry in manifest.anchors:
+        if entry.name:
+            # A later save cannot know whether the order had a seed, so it does not go without.
+            anchor = DataAnchor(entry.batches, None, is_needed=True, parts=entry.parts)
+            _note_files(anchor, entry, manifest)
+            found[entry.key] = anchor
+    return found
+
+
+def _note_files(anchor: DataAnchor, entry: AnchorEntry, manifest: Manifest) -> None:
+    anchor.note_files(entry.name, (file for file in manifest.files if entry.owns(file.name)))
 
 
 def read_anchor(checkpoint: Checkpoint, entry: AnchorEntry) -> Tensors:

@@ -25,7 +25,7 @@ from ckptkit.run.disk_space import Target
 from ckptkit.run.events import Saved as SavedEvent
 from ckptkit.run.events import SaveFailed
 from ckptkit.run.journal import best_effort
-from ckptkit.run.manifest import Manifest
+from ckptkit.run.manifest import Manifest, format_version
 from ckptkit.run.retention import retain
 from ckptkit.run.verify import file_entry
 from ckptkit.storage.files import NO_SPACE
@@ -230,7 +230,7 @@ def _write_and_commit(target: Target, snapshot: Snapshot, manifest: Manifest) ->
         written = commit(
             target.files,
             target.index.layout,
-            replace(manifest, anchors=anchors),
+            replace(manifest, anchors=anchors, format_version=format_version(anchors)),
             entry=lambda path: known_entry(snapshot.anchors, path.name) or measured(path),
             permit=target.permit,
         )

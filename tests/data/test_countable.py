@@ -9,6 +9,14 @@ from ckptkit.compat import tf_data
 from ckptkit.data.iterator_position import can_count
 
 D = tf.data.Dataset
+
+
+@pytest.fixture(autouse=True)
+def _no_global_seed():
+    """Other tests of this process may have set one."""
+    tf.random.set_seed(None)
+
+
 UNORDERED = {"num_parallel_calls": 2, "deterministic": False}
 
 

@@ -13,12 +13,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import ckptkit
+from ckptkit.run.anchor_entry import AnchorEntry
 from ckptkit.run.manifest import (
     FileEntry,
     LaterFormatError,
     TensorEntry,
     decode,
     encode,
+    format_version,
     from_numbers,
     read_manifest,
     seal,
@@ -134,6 +136,7 @@ def test_the_form_on_disk():
             },
         ],
         "files": [],
+        "anchors": [],
         "metrics": {"loss": 0.5, "val_loss": "nan"},
         "extremes": {"loss": [0.25, 1.0]},
         "hyperparameters": {},
@@ -146,6 +149,14 @@ def test_the_form_on_disk():
         "fresh_labels": ["b"],
         "format_version": 2,
     }
+
+
+def test_counted_batches_make_a_manifest_of_the_next_format():
+    """Version 0.1 would resume at the start of the epoch."""
+    anchor = AnchorEntry(name="", key="fit/data/0", parts=(), batches=0, since=5)
+    assert (format_version(()), format_version((anchor,))) == (2, 3)
+    counted = manifest(anchors=(anchor,), format_version=3)
+    assert decode(encode(counted), WHERE) == counted
 
 
 def test_fields_of_later_versions_are_skipped():
@@ -176,9 +187,9 @@ def test_a_manifest_of_the_first_format_is_read():
 
 def test_a_manifest_of_a_later_format_is_told_from_a_damaged_one():
     with pytest.raises(LaterFormatError, match="Install a newer one"):
-        decode(changed({"format_version": 3}), WHERE)
+        decode(changed({"format_version": 4}), WHERE)
     with pytest.raises(ckptkit.CorruptCheckpointError, match="digest differs") as caught:
-        decode(encode(manifest()).replace(b'"format_version": 2', b'"format_version": 3'), WHERE)
+        decode(encode(manifest()).replace(b'"format_version": 2', b'"format_version": 4'), WHERE)
     assert not isinstance(caught.value, LaterFormatError)
 
 
@@ -215,8 +226,8 @@ def test_flipped_bytes_are_a_manifest_or_corruption(data):
     ("change", "said"),
     [
         (
-            {"format_version": 3},
-            "has format version 3; this ckptkit reads up to 2. Install a newer one.",
+            {"format_version": 4},
+            "has format version 4; this ckptkit reads up to 3. Install a newer one.",
         ),
         (
             {

@@ -148,49 +148,17 @@ class FitPosition:
 KEY = "fit/state/0"
 """The key under which a checkpoint stores the position in `fit` and the callbacks' state."""
 
-VERSION = 2
-"""The newest version of this format. Version 2 is written only if batches are counted.
+VERSION = 1
+"""The version of this format.
 
 A reader skips unknown entries, so a new entry needs no new version. A larger number means a format
 that this reader would misread.
 """
 
 
-@dataclass(frozen=True)
-class CountedBatches:
-    """The batches of an iterator whose state at this position is not in the checkpoint.
-
-    Args:
-        drawn: the number of batches that the run has drawn from the iterator.
-        since: those of them since the anchor; without an anchor, since the iterator's start.
-    """
-
-    drawn: int
-    since: int
-
-
-def position_to_state(position: FitPosition, counted: CountedBatches | None) -> dict[str, Any]:
-    """Return the entries that describe a position in a checkpoint.
-
-    Args:
-        position: the position.
-        counted: the batches to draw again; None if the checkpoint has the iterator's state.
-    """
-    if counted is None:
-        return {"version": 1, "place": position.to_state()}
-    # A reader of version 1 would take it for the start of the epoch.
-    return {"version": VERSION, "place": position.to_state(), "counted": asdict(counted)}
-
-
-def read_counted(checkpoint: Checkpoint) -> CountedBatches | None:
-    """Read which batches of a checkpoint's `fit` have to be drawn again.
-
-    Raises:
-        CorruptCheckpointError: If it cannot be read.
-    """
-    state = read_python_state(checkpoint, KEY) or {}
-    counted = state.get("counted")
-    return None if counted is None else CountedBatches(counted["drawn"], counted["since"])
+def position_to_state(position: FitPosition) -> dict[str, Any]:
+    """Return the entries that describe a position in a checkpoint."""
+    return {"version": VERSION, "place": position.to_state()}
 
 
 def read_position(checkpoint: Checkpoint, per_call: int) -> FitPosition:

@@ -16,13 +16,14 @@ from ckptkit.errors import ConfigError
 from ckptkit.keras.early_stop import renew_patience
 from ckptkit.keras.fit.data_record import data_changes, start_training
 from ckptkit.keras.fit.fit_context import FitContext
-from ckptkit.keras.fit.fit_position import EPOCH_END, EVALUATION, STEP, read_counted, read_position
+from ckptkit.keras.fit.fit_position import EPOCH_END, EVALUATION, STEP, read_position
 from ckptkit.keras.fit.fit_replay import EvaluationReplay, TrainReplay
 from ckptkit.keras.fit.fit_stage import FitStage
 from ckptkit.run.checkpoint_catalog import Checkpoint
 from ckptkit.tracking.data_anchor import DataAnchor
 from ckptkit.tracking.leaves import Leaf, Tensors
 from ckptkit.tracking.tracker import track
+from ckptkit.writing.anchor_files import stored_anchors
 
 ModelValues = list[tuple[Leaf, Tensors]]
 
@@ -51,7 +52,6 @@ def start_resume(fit: FitContext, checkpoint: Checkpoint) -> FitResume:
     fit.session.tracked.note_constructed()
     with fit.session.reading(checkpoint):
         position = read_position(checkpoint, fit.state.position.per_call)
-        counted = fit.state.counted = read_counted(checkpoint)
     if position.random is not None:
         fit.state.drawing.set_beginning(position.random, random=position.drawn_again is not None)
     fit.state.position = position
@@ -63,7 +63,7 @@ def start_resume(fit: FitContext, checkpoint: Checkpoint) -> FitResume:
             position,
             _timed_first_step(fit),
             fit.call.epoch_iterator,
-            counted=counted.drawn if counted and _anchor_of(checkpoint) is None else 0,
+            counted=_counted_from_start(checkpoint),
             meter=fit.state.meter,
         ),
         EvaluationReplay(position),
@@ -194,6 +194,7 @@ class FitResume:
         fit.state.reads_from(
             iterator, drawn=self._training.made(iterator), missing=missing, anchor=anchor
         )
+        fit.state.since = sum(each.since for each in self._checkpoint.manifest.anchors)
         pipeline, batches = describe(iterator), batches_of(iterator, fit.steps_per_epoch)
         for change in data_changes(position, pipeline, batches, self._evaluations.begun):
             fit.session.inexact(change)
@@ -293,8 +294,12 @@ class FitResume:
 
 def _anchor_of(checkpoint: Checkpoint) -> DataAnchor | None:
     """Return the anchor of a checkpoint from which the batches of `fit` are counted, or None."""
-    manifest = checkpoint.manifest
-    return next((DataAnchor.stored(each, manifest.files) for each in manifest.anchors), None)
+    return next(iter(stored_anchors(checkpoint.manifest).values()), None)
+
+
+def _counted_from_start(checkpoint: Checkpoint) -> int:
+    """Return how many batches a resume draws from the start of the iterator, without a state."""
+    return sum(each.drawn for each in checkpoint.manifest.anchors if not each.name)
 
 
 def _nothing(callback: Any) -> None:

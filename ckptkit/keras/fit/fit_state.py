@@ -10,7 +10,7 @@ from ckptkit.data.iterator_position import DrawMeter, IteratorPosition
 from ckptkit.data.iterator_state import IteratorLeaf
 from ckptkit.keras.callback_list import OtherCallbacks
 from ckptkit.keras.fit.captured_variables import CapturedVariables
-from ckptkit.keras.fit.fit_position import CountedBatches, FitPosition, position_to_state
+from ckptkit.keras.fit.fit_position import FitPosition, position_to_state
 from ckptkit.keras.fit.plain_logs import plain_logs
 from ckptkit.position import RunPosition
 from ckptkit.run.manifest import DATA
@@ -32,7 +32,7 @@ class FitState:
         run_position: the current position of the run.
         meter: what reading the data takes.
         drawn: the number of batches that the run has read from the current iterator.
-        counted: the batches that a resume from the newest snapshot draws again.
+        since: the number of batches from the state in the restored checkpoint to its position.
         missing_batches: the number of its batches that the run has read before but this resume has
             skipped.
         traced: which weights were trainable when the train function was traced.
@@ -54,8 +54,7 @@ class FitState:
         self.run_position = RunPosition()
         self.meter: DrawMeter  # set as soon as the run is open
         self._data: IteratorPosition | None = None
-        self.drawn = self.missing_batches = 0
-        self.counted: CountedBatches | None = None
+        self.drawn = self.missing_batches = self.since = 0
         self.traced: list[bool] = []
         self.loaded: dict[str, Any] = {"callbacks": {}, "files": {}}
         self.captured: CapturedVariables | None = None
@@ -114,7 +113,7 @@ class FitState:
                     self._data,
                     self.drawn,
                     self.missing_batches,
-                    self.counted.since if self.counted is not None else 0,
+                    self.since,
                 )
             )
         # After the iterator, because the position says what a snapshot stores of it.
@@ -138,14 +137,8 @@ class FitState:
         position.logs = plain_logs(position.logs)
         position.evaluation_logs = plain_logs(position.evaluation_logs)
         position.drawing = self.drawing.now()
-        taken = self._data.taken if self._data is not None and self._is_saved() else None
-        self.counted = (
-            CountedBatches(self.drawn, taken.since)
-            if taken is not None and taken.is_counted
-            else None
-        )
         return {
-            **position_to_state(position, self.counted),
+            **position_to_state(position),
             **self._others.get(),
             "traced": "".join("01"[flag] for flag in self.traced),
         }
