@@ -52,7 +52,7 @@ class OwnedRun:
             self._lock.settle()
 
     def close(self) -> None:
-        """Write the waiting lines of the journal.
+        """Write the journal's lines that waited for disk space.
 
         If the journal has no space, only its lines are lost; the changes themselves are done.
         """

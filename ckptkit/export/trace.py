@@ -342,7 +342,7 @@ def _digest(value: Any) -> tuple[str, tuple[int, ...], str]:
 
 
 def _bits(value: Any) -> np.ndarray:
-    """Return the bytes of an array, without copying it."""
+    """Return the bytes of an array; copy it only if it holds strings or is not contiguous."""
     array = np.asarray(value)
     if array.dtype.kind in "OS":
         array = np.frombuffer(tf.io.serialize_tensor(tf.constant(value)).numpy(), np.uint8)

@@ -88,7 +88,7 @@ def check_not_just_finished(layout: RunLayout, checkpoint: Checkpoint, epochs: i
 
 
 def finished_in_words(manifest: Manifest, epochs: int) -> tuple[str, str]:
-    """Return in words how a run has ended, and what trains it further.
+    """Return two phrases for a message: how the run ended, and what trains it further.
 
     Args:
         manifest: the manifest of its newest checkpoint.

@@ -73,8 +73,7 @@ class JournalWriter:
                 not lost
             ):  # storage that is unreachable for hours causes one warning, not one for each event
                 logger.warning(
-                    "could not write %s to the launcher's journal; the training is supervised "
-                    "without it: %s",
+                    "could not write %s to the launcher's journal (%s); supervision continues",
                     event.event,
                     error,
                 )

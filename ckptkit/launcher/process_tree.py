@@ -56,7 +56,7 @@ class ProcessTree:
         return next((process for process in self.living() if process.pid == pid), None)
 
     def living(self) -> list[psutil.Process]:
-        """Return the descendants that are running, by number."""
+        """Return the running descendants, sorted by process id."""
         self.note()
         self._known = {process for process in self._known if _is_alive(process)}
         return sorted(self._known, key=lambda process: process.pid)

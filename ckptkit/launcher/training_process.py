@@ -191,7 +191,7 @@ class TrainingProcess:
             pump.end_line()
 
     def close(self) -> None:
-        """Remove the channel, after its content has been read."""
+        """Remove the channel; read its content before."""
         for pump in self._pumps:
             pump.close_end()
         if self._lock >= 0:

@@ -178,8 +178,8 @@ class Resume:
     def assign_result(self, checkpoint: Checkpoint) -> None:
         """Assign the weights at the end of training to the models.
 
-        They differ from the weights to resume from if Keras replaced them by averages or by the
-        best ones.
+        A resume needs other weights if Keras put averages or the best weights in their place at
+        the end.
         """
         assign_result(checkpoint, self._tracked.now())
 

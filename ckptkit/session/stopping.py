@@ -285,7 +285,9 @@ class Stopping:
             # An error on this thread would have no reader. The training thread also saves if it
             # reaches a safe point.
             except CheckpointError as error:
-                logger.warning("not saved: %s", error)
+                logger.warning(
+                    "the earlier snapshot of %s was not saved: %s", reserve.position, error
+                )
 
     def _save_before_the_end(
         self, request: StopRequest, taken: Taken | None, at: RunPosition

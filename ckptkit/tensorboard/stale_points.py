@@ -161,7 +161,7 @@ class _Ancestry:
 
 
 def _ancestry(life: Sequence[events.Event], restored: RestorePoint | None) -> _Ancestry:
-    """Return the attempts that led to a checkpoint, found by following its restores backwards."""
+    """Return the attempts that led to a checkpoint; each one's restore names the one before."""
     ancestry, seen = _Ancestry(), set[CheckpointName]()
     if restored is None:
         return ancestry

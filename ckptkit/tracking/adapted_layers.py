@@ -46,7 +46,7 @@ class AdaptedLeaf:
         """Set the learned state of the layer.
 
         Raises:
-            IncompatibleStateError: If the layer learns something else. Nothing was assigned.
+            IncompatibleStateError: If the layer learns other parts. Nothing was assigned.
         """
         self.assign_changed(tensors)
 

@@ -158,7 +158,7 @@ class BackgroundWriter:
             raise
 
     def _work(self, raised_at_once: tuple[type[BaseException], ...] = ()) -> None:
-        """Run jobs until none waits; collect their errors, except those in `raised`."""
+        """Run jobs until none waits; collect errors, but raise those in `raised_at_once`."""
         while True:
             with self._changed:
                 self._working, self._waiting = self._waiting, None

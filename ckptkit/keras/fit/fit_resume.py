@@ -265,7 +265,7 @@ class FitResume:
         self._fit.session.tracked.attributes.report()
 
     def _next_epoch(self, tell: Callable[[Any], None]) -> Callable[[Any], None]:
-        """Return a function that passes a callback the beginning of an epoch, then `tell`."""
+        """Return a function that begins the resumed epoch for a callback, then calls `tell`."""
         epoch = self._fit.state.position.epoch
         stopped_early = bool(self._checkpoint.manifest.early_stop)
 
