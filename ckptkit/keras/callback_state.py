@@ -21,7 +21,8 @@ class CallbackStates:
     """Identifies the other callbacks of a `fit` in a checkpoint, and restores their state.
 
     A callback with `get_state()`/`set_state(state)` or `state_dict()`/`load_state_dict(state)`
-    saves and restores its own state by these methods. The attributes of other callbacks are saved like those of all objects of the program.
+    saves and restores its own state by these methods. The attributes of other callbacks are saved
+    like those of all objects of the program.
 
     Args:
         callbacks: the callbacks of one `fit`, without `CheckpointCallback`.
