@@ -14,6 +14,7 @@ from ckptkit.data.drawing_state import DrawingState
 from ckptkit.data.iterator_state import (
     DrawProgress,
     draw_batches,
+    reason_not_repeatable,
     reason_not_restorable,
     reason_not_savable,
     repeats_orders_in_pass,
@@ -243,6 +244,8 @@ class LoopData:
             self._arrive(call)
         if self._not_savable_reason is None:
             self._not_savable_reason = reason_not_savable(iterator)
+        if (reason := reason_not_repeatable(iterator)) is not None:
+            self._inexact(reason)
         present.iterator, present.saved = iterator, {}
         present.caches = (
             not earlier and isinstance(iterator, tf.data.Iterator) and uses_cache(iterator)
