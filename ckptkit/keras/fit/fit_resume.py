@@ -19,8 +19,10 @@ from ckptkit.keras.fit.fit_context import FitContext
 from ckptkit.keras.fit.fit_position import EPOCH_END, EVALUATION, STEP, read_position
 from ckptkit.keras.fit.fit_replay import EvaluationReplay, TrainReplay
 from ckptkit.keras.fit.fit_stage import FitStage
+from ckptkit.restore.assign import read_python_state
 from ckptkit.run.checkpoint_catalog import Checkpoint
 from ckptkit.tracking.leaves import Leaf, Tensors
+from ckptkit.tracking.moved_settings import Record
 from ckptkit.tracking.tracker import track
 
 ModelValues = list[tuple[Leaf, Tensors]]
@@ -43,11 +45,14 @@ def start_resume(fit: FitContext, checkpoint: Checkpoint) -> FitResume:
     fit.cleanup.add_on_failure(fit.session.resume.undo_adapted)
     with fit.session.reading(checkpoint):
         adapted = fit.session.resume.restore_adapted(checkpoint)
-    if fit.session.changes.apply() or adapted:
-        # A traced step contains optimizer arguments and vocabularies as constants.
-        fit.model.make_train_function(force=True)
+    changed = fit.session.changes.apply()
     # Before the discarded step, because it runs code of the program.
     fit.session.tracked.note_constructed()
+    moved = _settings_when_traced(fit, checkpoint)
+    fit.session.resume.restore_settings(moved)
+    if changed or adapted or moved:
+        # A traced step contains optimizer arguments, vocabularies and settings as constants.
+        fit.model.make_train_function(force=True)
     with fit.session.reading(checkpoint):
         position = read_position(checkpoint, fit.state.position.per_call)
     if position.random is not None:
@@ -180,7 +185,7 @@ class FitResume:
         """Assign the checkpoint's state, after everything that Keras changes before a step."""
         fit, position = self._fit, self._fit.state.position
         if position.taken_at != EPOCH_END:
-            fit.others.tell(lambda callback: callback.on_epoch_begin(position.epoch, {}))
+            self._begin_epoch(position.epoch)
         fit.state.iterator = iterator
         fit.state.missing_batches = self._training.missing(iterator)
         pipeline, batches = describe(iterator), batches_of(iterator, fit.steps_per_epoch)
@@ -203,6 +208,14 @@ class FitResume:
             # A final snapshot is taken at the end of its epoch, before Keras resets the metrics.
             fit.model.reset_metrics()
         start_training(fit)
+
+    def _begin_epoch(self, epoch: int) -> None:
+        """Tell the callbacks that the epoch of the checkpoint begins."""
+        fit = self._fit
+        with fit.session.tracked.attributes.settings.repeats_allowed():
+            fit.others.tell(lambda callback: callback.on_epoch_begin(epoch, {}))
+        # A callback may have called `compile`, and the step that has built everything is past.
+        fit.build()
 
     def _restore_traced(self) -> None:
         """Make the train function anew if a callback had unfrozen layers and done so.
@@ -280,6 +293,14 @@ class FitResume:
         self._fit.others.tell(lambda callback: callback.on_epoch_end(epoch, dict(logs)))
 
 
+def _settings_when_traced(fit: FitContext, checkpoint: Checkpoint) -> Record:
+    """Return the settings that training had changed when its train function was traced."""
+    with fit.session.reading(checkpoint):
+        state = read_python_state(checkpoint, "fit/state/0") or {}
+    found: Record = state.get("traced_settings", {})
+    return found
+
+
 def _nothing(callback: Any) -> None:
     """Pass no event to a callback."""
 
@@ -291,7 +312,7 @@ def _timed_first_step(fit: FitContext) -> Callable[[Any], Any]:
     def first_step(iterator: Any) -> Any:
         with fit.session.stopwatch.during("first_step"):
             logs = step(iterator)
-        fit.state.traced = keras_models.trainable_flags(fit.model)
+        fit.note_traced()
         return logs
 
     return first_step
