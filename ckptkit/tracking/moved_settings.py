@@ -60,6 +60,7 @@ class MovedSettings:
     def __init__(self, objects: ProgramObjects) -> None:
         self._objects = objects
         self._before: dict[str, dict[str, Any]] = {}
+        self._given: dict[str, dict[str, Any]] = {}
         self._moved: dict[str, set[str]] = {}
         self._listed: list[tuple[str, Any]] = []
         self._listed_of = -1
@@ -141,6 +142,7 @@ class MovedSettings:
             lost += why
             if values:
                 changes.append((part, values))
+                self._given.setdefault(path, {}).update(values)
         self._change(changes, record, parts)
         return lost
 
@@ -170,7 +172,9 @@ class MovedSettings:
 
     def _is_replaced(self, part: _Part, name: str) -> bool:
         """Return whether the program has replaced an object again, as a callback in its epoch."""
-        return part.read(part.target).get(name) is not self._before.get(part.path, {}).get(name)
+        current = part.read(part.target).get(name)
+        known = (self._before.get(part.path, {}), self._given.get(part.path, {}))
+        return not any(current is each.get(name) for each in known)
 
     def _change(
         self,
@@ -230,17 +234,19 @@ class MovedSettings:
                 if isinstance(value := each.get(), keras.Layer | keras.optimizers.Optimizer)
             ]
             self._listed_of = len(by_path)
-        compiled = dict[int, Any]()
+        compiled: list[str] = []
         for path, value in self._listed:
             if isinstance(value, keras.Layer):
                 yield _Part(path, f"layer {value.name!r}", value, keras_structure.structure_of)
             if isinstance(value, keras.Model) and getattr(value, "optimizer", None) is not None:
-                compiled[id(value.optimizer)] = value
+                compiled.append(f"{path}.optimizer")
                 arguments = keras_structure.compile_arguments
                 yield _Part(f"{path}{_COMPILE}", f"model {value.name!r}", value, arguments)
                 yield from _optimizer_parts(f"{path}{_OPTIMIZER}", value.optimizer)
         for path, value in self._listed:
-            if isinstance(value, keras.optimizers.Optimizer) and "optimizer" not in path:
+            if isinstance(value, keras.optimizers.Optimizer) and not any(
+                path == own or path.startswith(f"{own}.") for own in compiled
+            ):
                 yield from _optimizer_parts(f"{path}{_OPTIMIZER}", value)
 
 
