@@ -11,6 +11,7 @@ import signal
 
 import pytest
 
+import ckptkit
 from tests.support.spread import spread
 
 CHANGED, IN_LOOP = (
@@ -96,3 +97,38 @@ def test_lora_in_a_loop_whose_optimizer_is_already_built(tf_call, run, seed):
     assert resumed.wait() == 1
     assert "Training has changed layers of this run: layer 'first' had LoRA" in resumed.stderr
     assert "before its optimizer is built" in resumed.stderr
+
+
+def test_a_train_step_with_an_optimizer_of_its_own(trainings, run):
+    """What `compile` made and the train step never uses stays unbuilt, and is not missed."""
+    keras, tf = trainings.keras, trainings.tf
+
+    class Own(keras.Sequential):
+        def train_step(self, data):
+            x, y = data
+            with tf.GradientTape() as tape:
+                loss = keras.ops.mean((self(x) - y) ** 2)
+            variables = self.trainable_variables
+            self.own.apply(tape.gradient(loss, variables), variables)
+            return {"loss": loss}
+
+    def made():
+        keras.utils.set_random_seed(3)
+        model = Own([keras.Input((4,)), keras.layers.Dense(1)])
+        model.own = keras.optimizers.Adam(0.05)
+        model.own.build(model.trainable_variables)
+        model.compile("sgd")
+        return model
+
+    def train(directory, model, *callbacks):
+        ours = ckptkit.CheckpointCallback(
+            directory, save=ckptkit.EveryNSteps(1), background=False, export=False, exact="require"
+        )
+        trainings.start_again()
+        model.fit(trainings.data(), epochs=2, verbose=0, callbacks=[*callbacks, ours])
+        return trainings.bits(model, model.own)
+
+    whole = train(run.with_name("whole"), made())
+    with pytest.raises(trainings.StopError):
+        train(run, made(), trainings.after(6))
+    assert train(run, made()) == whole

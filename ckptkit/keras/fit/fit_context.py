@@ -62,14 +62,25 @@ class FitContext:
         self.state.traced = keras_models.trainable_flags(self.model)
         self.state.traced_settings = self.session.tracked.attributes.settings.now()
 
-    def build(self) -> None:
-        """Build the model and its optimizer, if no step follows that would build them."""
+    @property
+    def unbuilt(self) -> list[str]:
+        """The parts of the model that are not built, such as its optimizer, in words."""
+        return unbuilt_parts({"model": self.model})
+
+    def build(self, *, by_a_step: bool = True) -> None:
+        """Build the model and its optimizer, if no step follows that would build them.
+
+        Args:
+            by_a_step: whether to run a step if the model cannot be built without one.
+        """
         spec = self.call.element_spec
-        if spec is None or not unbuilt_parts({"model": self.model}):
+        if spec is None or not self.unbuilt:
             return
         try:
             keras_models.build_from_spec(self.model, spec)
         except RuntimeError:
+            if not by_a_step:
+                return
             # A custom train step may create its own variables. Then a real step creates them, and
             # its training is overwritten.
             self.model.train_function(keras_fit.new_iterator(self.call))

@@ -211,11 +211,12 @@ class FitResume:
 
     def _begin_epoch(self, epoch: int) -> None:
         """Tell the callbacks that the epoch of the checkpoint begins."""
-        fit = self._fit
+        fit, before = self._fit, self._fit.unbuilt
         with fit.session.tracked.attributes.settings.repeats_allowed():
             fit.others.tell(lambda callback: callback.on_epoch_begin(epoch, {}))
         # A callback may have called `compile`, and the step that has built everything is past.
-        fit.build()
+        if fit.unbuilt != before:
+            fit.build(by_a_step=False)
 
     def _restore_traced(self) -> None:
         """Make the train function anew if a callback had unfrozen layers and done so.
