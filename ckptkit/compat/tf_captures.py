@@ -39,6 +39,10 @@ _NESTED_STAGES = {
 A function of a stage takes the elements first, and then what it captures.
 """
 
+_REFUSED = ("ReduceDataset", "AnonymousIterator")
+"""Beginnings of names that prevent it, though they contain one of the parts below.
+"""
+
 _SAVED_ALL_THE_SAME = ("Assert", "Dataset", "Iterator", "LookupTable", "Optional", "Print")
 """Parts of names of stateful operations that do not prevent saving an iterator.
 """
@@ -149,7 +153,10 @@ def unsavable_ops(function: Any) -> list[str]:
             operation is not None
             and operation.is_stateful
             and node.op not in ("Placeholder", *_CALLS)
-            and not any(part in node.op for part in _SAVED_ALL_THE_SAME)
+            and (
+                node.op.startswith(_REFUSED)
+                or not any(part in node.op for part in _SAVED_ALL_THE_SAME)
+            )
         ):
             found.add(node.op)
     return sorted(found)

@@ -6,12 +6,14 @@ Tried with TensorFlow 2.20 and 2.21, and with Keras 3.14 and 3.15.
 from __future__ import annotations
 
 import inspect
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 from weakref import WeakKeyDictionary
 
 import tensorflow as tf
 
+from ckptkit.compat import tf_captures
 from ckptkit.compat.tf_random import STATEFUL_RANDOM_OPS
 
 
@@ -246,27 +248,74 @@ def has_unseeded_orders(dataset: Any) -> bool:
     )
 
 
-def is_deterministic(dataset: Any) -> bool:
-    """Return whether a pipeline gives the same elements whatever its threads do.
+def parallel_draws(dataset: Any) -> list[str]:
+    """Return what functions of a pipeline that run in parallel draw from, or change.
 
-    Reason: only a private attribute says what one stage was given, and of an interleave only the
-    graph does.
+    The threads take turns in another order each time, so no other attempt repeats the results.
+
+    Reason: see `stage_of`; and no public name says whether operations are deterministic, in which
+    case TensorFlow does not run such functions in parallel.
+
+    Returns:
+        Names of random operations and of variables.
     """
-    return dataset.options().deterministic is not False and all(
-        map(_is_deterministic_stage, stages_in(dataset))
-    )
+    from tensorflow.python.framework import config
+
+    if config.is_op_determinism_enabled():
+        return []
+    return sorted(set(_parallel_draws(dataset)))
 
 
-def _is_deterministic_stage(stage: Any) -> bool:
+def _parallel_draws(dataset: Any) -> Iterator[str]:
+    if _is_parallel(dataset):
+        for function in dataset._functions():
+            yield from (n.op for n in _nodes_in(function) if n.op in STATEFUL_RANDOM_OPS)
+            for capture in tf_captures.captures_of(function.function):
+                if capture.is_written:
+                    yield f"the variable {capture.variable.name.partition(':')[0]!r}"
+    for each in dataset._inputs():
+        yield from _parallel_draws(each)
+
+
+def _is_parallel(dataset: Any) -> bool:
+    """Return whether a stage runs its function in parallel; a number of -1 means "as many as fit".
+
+    The stages `map_and_batch` and `interleave` have their number under other names.
+    """
+    calls = getattr(dataset, "_num_parallel_calls", None)
+    calls = getattr(dataset, "_num_parallel_calls_t", calls)
+    return calls is not None and int(calls) != 1
+
+
+def comes_in_any_order(dataset: Any) -> bool:
+    """Return whether a stage that runs in parallel gives its elements in the order of their ends.
+
+    Reason: see `stage_of`; the public options do not include the argument of a stage.
+    """
+    by_options = dataset.options().deterministic is False
+
+    def any_order(stage: Any) -> bool:
+        own = _determinism_of(stage)
+        return (_is_parallel(stage) and (own == "false" or (own == "default" and by_options))) or (
+            any(map(any_order, stage._inputs()))
+        )
+
+    return any_order(dataset)
+
+
+def _determinism_of(stage: Any) -> str:
+    """Return what a stage was given as `deterministic`: `true`, `false` or `default`."""
     if type(stage).__name__.lstrip("_") != "ParallelInterleaveDataset":
-        return getattr(stage, "_deterministic", None) != "false"
+        return str(getattr(stage, "_deterministic", "default"))
     # Only the graph up to this stage: its input is mostly a list of files.
     text = tf.raw_ops.DatasetToGraphV2(input_dataset=stage._variant_tensor).numpy()
-    graph = tf.compat.v1.GraphDef.FromString(text)
-    return not any(
-        node.op.startswith("ParallelInterleaveDataset") and node.attr["deterministic"].s == b"false"
-        for node in graph.node
-    )
+    nodes = [
+        node
+        for node in tf.compat.v1.GraphDef.FromString(text).node
+        if node.op.startswith("ParallelInterleaveDataset")
+    ]
+    # The stage itself comes last.
+    return nodes[-1].attr["deterministic"].s.decode() if nodes else "default"
 
 
 def shuffles_in(state: tf.Tensor) -> int:

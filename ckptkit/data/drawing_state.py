@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
-from weakref import WeakKeyDictionary
+from weakref import WeakKeyDictionary, WeakSet
 
 import numpy as np
 import tensorflow as tf
@@ -31,6 +31,12 @@ _BEFORE_FILLING: WeakKeyDictionary[Any, dict[int, np.ndarray[Any, Any]]] = WeakK
 
 The cache belongs to the dataset, so normally the first `fit` fills it and a second one reads it. If
 the first `fit` is finished and skipped, the second one has to fill the cache with these values.
+"""
+
+_FILLED: WeakSet[Any] = WeakSet()
+"""The stages with `cache()` that were filled for a `fit` that is finished and skipped.
+
+Reading from them again draws nothing, so the variables stay as filling has left them.
 """
 
 
@@ -115,7 +121,15 @@ class DrawingState:
         for used, value in zip(self._used, values, strict=False):
             if used.cache is not None and value is not None:
                 _BEFORE_FILLING[used.cache][id(used.variable)] = value
-        self._set(state, random=random, but=lambda used: only_written and not used.is_written)
+        self._set(
+            state,
+            random=random,
+            but=lambda used: (only_written and not used.is_written) or used.cache in _FILLED,
+        )
+
+    def note_filled(self) -> None:
+        """Note that the caches of the data are filled, for a `fit` that is skipped."""
+        _FILLED.update(used.cache for used in self._used if used.cache is not None)
 
     def set_epoch(self, state: Mapping[str, Any], *, drawn: bool = True) -> None:
         """Set the state of the beginning of an epoch.

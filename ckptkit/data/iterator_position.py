@@ -90,7 +90,7 @@ def can_count(iterator: Any) -> bool:
         iterator: a tf.data iterator.
     """
     dataset = tf_data.dataset_of(iterator)
-    if not tf_data.is_deterministic(dataset) or tf_data.unseeded_random_ops(dataset):
+    if tf_data.comes_in_any_order(dataset) or tf_data.unseeded_random_ops(dataset):
         return False
     if not tf_data.has_unseeded_orders(dataset):
         return True

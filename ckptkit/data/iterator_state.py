@@ -73,11 +73,22 @@ def reason_not_repeatable(iterator: Any) -> str | None:
     Args:
         iterator: the iterator from which a loop reads.
     """
-    unseeded = (
-        tf_data.unseeded_random_ops(tf_data.dataset_of(iterator))
-        if isinstance(iterator, tf.data.Iterator)
-        else []
-    )
+    if not isinstance(iterator, tf.data.Iterator):
+        return None
+    dataset = tf_data.dataset_of(iterator)
+    if drawn := tf_data.parallel_draws(dataset):
+        return (
+            f"the data draws from {', '.join(drawn)} in a function that runs in parallel, and its "
+            "threads draw in another order each time: no second run has the same numbers. Leave "
+            "out num_parallel_calls there, or draw with tf.random.stateless_* from a number that "
+            "comes with the element"
+        )
+    if tf_data.comes_in_any_order(dataset):
+        return (
+            "the data is read in parallel with deterministic=False, so its elements come in "
+            "another order each time. Leave out deterministic=False"
+        )
+    unseeded = tf_data.unseeded_random_ops(dataset)
     if not unseeded:
         return None
     return (

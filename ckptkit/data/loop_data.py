@@ -15,6 +15,7 @@ from ckptkit.data.iterator_state import (
     DrawProgress,
     advances_when_made,
     draw_batches,
+    reason_not_repeatable,
     reason_not_savable,
     repeats_orders_in_pass,
     restore_and_draw,
@@ -211,6 +212,8 @@ class LoopData:
             self._arrive(call)
         present.position = self._position_of(iterator, present, call)
         present.saved = {}
+        if (reason := reason_not_repeatable(iterator)) is not None:
+            self._inexact(reason)
         present.caches = (
             not earlier and isinstance(iterator, tf.data.Iterator) and uses_cache(iterator)
         )

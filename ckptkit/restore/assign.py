@@ -19,7 +19,7 @@ from ckptkit.restore.metric_pairs import pair_metrics
 from ckptkit.restore.state_comparison import compare, leaf_key, table
 from ckptkit.run.checkpoint_catalog import Checkpoint
 from ckptkit.run.manifest import ATTRIBUTES, DATA, EVALUATED, RESULT, WEIGHTS, TensorEntry
-from ckptkit.tracking.attribute_state import moved_attributes
+from ckptkit.tracking.attribute_state import moved_attributes, moved_settings
 from ckptkit.tracking.leaves import Leaf, PythonLeaf
 from ckptkit.tracking.snapshot import describe_leaves, evaluated_key, result_key
 from ckptkit.tracking.state_check import unbuilt_parts
@@ -258,13 +258,32 @@ def has_moved(checkpoint: Checkpoint, attribute: str) -> bool:
     Raises:
         CorruptCheckpointError: if it cannot be read.
     """
+    return any(attribute in moved_attributes(text) for text in _attribute_texts(checkpoint))
+
+
+def read_moved_settings(checkpoint: Checkpoint) -> dict[str, dict[str, Any]]:
+    """Return the settings of layers, optimizers and `compile` that training has changed.
+
+    Args:
+        checkpoint: the checkpoint to read.
+
+    Raises:
+        CorruptCheckpointError: if it cannot be read.
+    """
+    return {
+        path: values
+        for text in _attribute_texts(checkpoint)
+        for path, values in moved_settings(text).items()
+    }
+
+
+def _attribute_texts(checkpoint: Checkpoint) -> Sequence[tf.Tensor]:
     entries = [
         entry
         for entry in checkpoint.manifest.tensors
         if entry.role == ATTRIBUTES and entry.key == leaf_key(entry.key)
     ]
-    texts = tensor_file.read_tensors(checkpoint.prefix, entries)
-    return any(attribute in moved_attributes(text) for text in texts)
+    return tensor_file.read_tensors(checkpoint.prefix, entries)
 
 
 def _by_leaf(

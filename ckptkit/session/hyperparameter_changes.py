@@ -110,6 +110,15 @@ class HyperparameterChanges:
                 setattr(optimizer, argument, change.then)
         return bool(changes)
 
+    @property
+    def settled_by_code(self) -> frozenset[str]:
+        """Return the arguments of optimizers for which the code's value counts."""
+        return frozenset(
+            self._configured[change.name][1]
+            for change in self._changes
+            if change.settled == CODE and change.name in self._configured
+        )
+
     def undo(self) -> None:
         """Reset the arguments of optimizers, because restoring the checkpoint failed."""
         # In reverse order, so that an argument that was replaced twice gets its first value.

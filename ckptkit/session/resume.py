@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from ckptkit.errors import CorruptCheckpointError
 from ckptkit.log import logger
 from ckptkit.position import RunPosition
 from ckptkit.report.ledger_builder import unsaved_attempts
-from ckptkit.restore.assign import assign_result
+from ckptkit.restore.assign import assign_result, read_moved_settings
 from ckptkit.restore.newest_checkpoint import newest_good, restore_one
 from ckptkit.run.checkpoint_catalog import Checkpoint
 from ckptkit.run.journal import Journal
@@ -107,6 +107,7 @@ class Resume:
         self._tracked.attributes.report()
         try:
             with self._stopwatch.during("restoring"):
+                self.restore_settings(read_moved_settings(checkpoint))
                 adapted = self.restore_adapted(checkpoint)
                 refreshed = restore_one(
                     self._journal, checkpoint, self._tracked.now(), self._options.state
@@ -119,6 +120,20 @@ class Resume:
         self.constants_changed = adapted or refreshed
         self._tracked.adapted.done()
         self.changes.remember(self._journal)
+
+    def restore_settings(self, moved: dict[str, dict[str, Any]]) -> None:
+        """Change layers, optimizers and arguments of `compile` as training had changed them.
+
+        Args:
+            moved: the settings, from a checkpoint.
+
+        Raises:
+            IncompatibleStateError: If a layer cannot be changed in the same way.
+            ConfigError: If exactness is required, and a setting cannot be restored.
+        """
+        settings = self._tracked.attributes.settings
+        for reason in settings.apply(moved, code_counts=self.changes.settled_by_code):
+            self._exactness.inexact(reason)
 
     def restore_adapted(self, checkpoint: Checkpoint) -> bool:
         """Restore the learned state of preprocessing layers, before a step is traced.

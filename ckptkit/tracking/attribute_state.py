@@ -18,6 +18,7 @@ import tensorflow as tf
 from ckptkit.errors import CorruptCheckpointError
 from ckptkit.run.manifest import ATTRIBUTES
 from ckptkit.tracking.leaves import Leaf, Tensors, first_line, no_garbage_collection
+from ckptkit.tracking.moved_settings import MovedSettings, Record
 from ckptkit.tracking.object_decoding import LEFT, ObjectDecoder
 from ckptkit.tracking.object_encoding import ObjectEncoder
 from ckptkit.tracking.object_kinds import MISSING, VARIABLE, StateKind, tensorflow_variable
@@ -41,6 +42,7 @@ class AttributeState:
 
     Attributes:
         objects: what the program has made.
+        settings: the settings of layers, optimizers and `compile` that training changes.
     """
 
     kind, path, trainable = "python", "attributes", None
@@ -50,6 +52,7 @@ class AttributeState:
     ) -> None:
         self._inexact, self._other_leaves = inexact, other_leaves
         self.objects = ProgramObjects()
+        self.settings = MovedSettings(self.objects)
         self._moved: dict[str, set[str]] = {}
         self._loaded: Mapping[str, tf.Tensor] | None = None
         self._roots: list[str] = []
@@ -76,6 +79,7 @@ class AttributeState:
         self._roots += [f"{root}{follows}" for root in roots for follows in ".["]
         with no_garbage_collection():
             self.objects.note(roots)
+            self.settings.note()
 
     def report(self) -> None:
         """Report each attribute that cannot be saved, once.
@@ -104,7 +108,10 @@ class AttributeState:
                 if form is not None:
                     found[each.place.path] = {"kind": each.kind.name, "contents": form}
         document, tensors = encoder.document(found)
-        text = json.dumps({"version": VERSION, **document}, separators=(",", ":"))
+        text = json.dumps(
+            {"version": VERSION, "settings": self.settings.now(), **document},
+            separators=(",", ":"),
+        )
         values = {"": tf.constant(text)}
         return values | {f"arrays/{index}": tensor for index, tensor in enumerate(tensors)}
 
@@ -209,11 +216,16 @@ class AttributeState:
         decoder = ObjectDecoder(document, arrays, at, classes)
         fills = []
         restored: dict[str, set[str]] = {}
+        elsewhere = _ids_of(self._other_leaves())
         for path, saved in document["objects"].items():
             each = self.objects.by_path.get(_renamed(path, renamed))
             value = each.get() if each is not None else None
             if each is None or value is None or each.kind.name != saved["kind"]:
                 lost.append(_renamed(path, renamed))
+                continue
+            if _identity(each) in elsewhere:
+                # Here stood an object that training has replaced, as `compile` does with metrics
+                # and the optimizer. The leaf of the later one has restored its value.
                 continue
             live = None if isinstance(each.kind, StateKind) else each.kind.contents(value)
             contents = decoder.contents(each.kind, saved["contents"], live)
@@ -339,3 +351,14 @@ def moved_attributes(text: tf.Tensor) -> set[str]:
         if saved["kind"] == "object"
         for name in saved["contents"]
     }
+
+
+def moved_settings(text: tf.Tensor) -> Record:
+    """Return the settings that training has changed, from a checkpoint.
+
+    Args:
+        text: the tensor under the key of the leaf.
+    """
+    document, _ = _read({"": text})
+    found: Record = document.get("settings", {})
+    return found

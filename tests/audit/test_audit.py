@@ -10,7 +10,7 @@ from pathlib import Path
 
 from ckptkit.audit.interruptions import Length, random_moments
 from tests.audit.conftest import bytes_of
-from tests.audit.programs import LOOP, NOISY_FIT
+from tests.audit.programs import CLIENT_FIT, LOOP, NOISY_FIT
 from tests.cli.conftest import DummyRun
 
 STEPS = 36
@@ -200,3 +200,16 @@ def test_a_draw_of_tensorflow_that_is_replaced(audit, seed):
     done = audit("--at", str(step), "--json", program=NOISY_FIT, args=args)
     assert done.code == 0, done.stdout + done.stderr
     assert (done.said["verdict"], done.said["reasons"]) == ("exact", [])
+
+
+def test_what_cannot_be_saved_is_named(audit, seed):
+    """What an open socket holds decides a weight, and is in no checkpoint."""
+    step = random.Random(seed).randrange(2, 17)
+    options = ("--at", str(step), "--signal", "SIGKILL")
+    done = audit(*options, "--json", program=CLIENT_FIT, args=["run", "18"])
+    assert done.code == 1, done.stdout + done.stderr
+    assert done.said["verdict"] == "inexact"
+    assert {each["name"] for each in done.said["runs"][0]["differences"]} >= {"model/weights/1"}
+    for name in ("client", "server"):
+        said = f'not saved: callback Client: attribute "{name}" (an open socket)'
+        assert said in done.said["reasons"]

@@ -66,10 +66,7 @@ _STAGES = (
 
 
 def unsavable_ops():
-    """For each of these functions, it agrees with what TensorFlow refuses to save.
-
-    TensorFlow also refuses `ReduceDataset` and `AnonymousIteratorV3`, which are not found today.
-    """
+    """For each of these functions, it agrees with what TensorFlow refuses to save."""
     variable = tf.Variable(1, dtype=tf.int64)
     table = tf.lookup.experimental.MutableHashTable(tf.int64, tf.int64, 0)
     for function, expected in (
@@ -78,6 +75,8 @@ def unsavable_ops():
         (lambda n: table.lookup(n), []),
         (lambda n: (tf.debugging.assert_non_negative(n), n)[1], []),
         (lambda n: tf.random.uniform(()), ["RandomUniform"]),
+        (lambda n: _NUMBERS.reduce(n, lambda a, b: a + b), ["ReduceDataset"]),
+        (lambda n: next(iter(_NUMBERS.map(lambda m: m + n))), ["AnonymousIteratorV3"]),
         (lambda n: tf.cond(n > 1, lambda: variable + n, lambda: n), ["ReadVariableOp"]),
     ):
         data = tf.data.Dataset.range(3).map(function)

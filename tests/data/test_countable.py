@@ -45,7 +45,9 @@ NOT_COUNTABLE = {
     "unordered map": lambda: rows().map(lambda x: x + 1, **UNORDERED),
     "unordered interleave": lambda: D.range(3).interleave(lambda x: D.range(3), **UNORDERED),
     "unordered batch": lambda: rows().batch(4, **UNORDERED),
-    "unordered by its options": lambda: rows().batch(4).with_options(unordered()),
+    "unordered by its options": lambda: (
+        rows().map(lambda x: x + 1, num_parallel_calls=2).with_options(unordered())
+    ),
 }
 
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import signal
-import threading
 from typing import Any
 
 import keras
@@ -29,6 +28,12 @@ class _Stops(keras.callbacks.Callback):
         if event == self._event and self._done == self._steps:
             self.model.stop_training = True
 
+    def in_step(self, iterations: Any) -> Any:
+        """Stop in the train step: it does not belong to a callback."""
+        if int(iterations) + 1 == self._steps:
+            self.model.stop_training = True
+        return iterations
+
     def on_epoch_begin(self, epoch: int, logs: Any = None) -> None:
         self._epoch = epoch
 
@@ -36,10 +41,6 @@ class _Stops(keras.callbacks.Callback):
         # Not the optimizer's iterations, which also count the call that finds the end of the data.
         self._done = self._epoch * (ROWS // BATCH) + batch + 1
         self._stop_in("batch")
-        if self._event == "thread" and self._done == self._steps:
-            timer = threading.Timer(0, lambda: setattr(self.model, "stop_training", True))
-            timer.start()
-            timer.join()
 
     def on_epoch_end(self, epoch: int, logs: Any = None) -> None:
         self._stop_in("epoch")
@@ -97,6 +98,16 @@ def stopped(run: str, seed: int, stop: int, event: str, kind: str, kill: int = 0
         kill: after how many steps of the run the process is killed; 0 for never.
     """
     model = _model(ema=kind == "averages")
+    stops = _Stops(stop, event)
+    if event == "step":
+
+        def loss(y: Any, p: Any) -> Any:
+            iterations = model.optimizer.iterations.value
+            done = tf.numpy_function(stops.in_step, [iterations], iterations.dtype)
+            with tf.control_dependencies([done]):
+                return tf.reduce_mean((y - p) ** 2, axis=-1)
+
+        model.compile(model.optimizer, loss, metrics=["mae"])
 
     def die(batch: int, logs: Any) -> None:
         if int(model.optimizer.iterations) == kill:  # with data of known length
@@ -118,7 +129,7 @@ def stopped(run: str, seed: int, stop: int, event: str, kind: str, kill: int = 0
                 exact="require",
                 export=stop > 0,  # what is published would cost a check, and prove nothing here
             ),
-            _Stops(stop, event),
+            stops,
             keras.callbacks.LambdaCallback(on_train_batch_end=die),
         ],
     )

@@ -38,6 +38,8 @@ class Program:
         data = rows.map(noisy).batch(8).prefetch(2)
         self.first = data.cache() if cached else data
         self.second = self.first.cache() if only_second_cached else self.first
+        # Once a cache is filled, nothing draws from the layers any more.
+        self.seeds = [layer.seed_generator.state for layer in layers] if cached else []
         # Evaluations draw from the same shuffle.
         self.validation = rows.batch(8)
         self.epochs = epochs
@@ -73,7 +75,8 @@ class Program:
                 )
             except trainings.StopError:
                 return None
-        return trainings.bits(self.model, self.model.optimizer)
+        seeds = [seed.numpy().tobytes() for seed in self.seeds]
+        return [*trainings.bits(self.model, self.model.optimizer), *seeds]
 
 
 def check(trainings, directory, kind, phase, after):

@@ -28,7 +28,7 @@ STOPPED, CLOCK, EARLY = (
             (8, "epoch", "generator"),
             (10, "batch", "averages"),
             (8, "batch", "rows"),
-            (10, "thread", "rows"),
+            (10, "step", "rows"),
             (19, "batch", "rows"),
         ],
         3,
@@ -40,7 +40,7 @@ def test_a_stop_by_a_clock_is_continued(tf_call, tmp_path, seed, stop, event, ki
     whole, resumed, stopped = process.result
     assert stopped == [stop, False, []]
     assert resumed == whole
-    assert ("the program" if event == "thread" else "_Stops") in process.stderr
+    assert ("the program" if event == "step" else "_Stops") in process.stderr
     assert "the next start continues there" in process.stderr
     (finished,) = journal_events(tmp_path / "run", "finished")
     assert finished.epoch == 5

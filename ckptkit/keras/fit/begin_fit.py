@@ -25,7 +25,6 @@ from ckptkit.log import logger
 from ckptkit.position import RunPosition
 from ckptkit.run.checkpoint_catalog import Checkpoint
 from ckptkit.run.manifest import Manifest
-from ckptkit.tracking.state_check import unbuilt_parts
 
 
 class Opening(Enum):
@@ -127,7 +126,7 @@ def _start_new_run(fit: FitContext) -> None:
 
 
 def _restore_finished_run(fit: FitContext, checkpoint: Checkpoint) -> None:
-    _build(fit)
+    fit.build()
     fit.find_captured(None)
     with fit.session.reading(checkpoint):
         fit.state.run_position = fit.session.restore(checkpoint)
@@ -143,16 +142,3 @@ def _restore_finished_run(fit: FitContext, checkpoint: Checkpoint) -> None:
         "run, pass fresh='a label' or name another directory",
         *finished_in_words(checkpoint.manifest, fit.epochs),
     )
-
-
-def _build(fit: FitContext) -> None:
-    """Build the model and its optimizer, because no step follows that would build them."""
-    spec = fit.call.element_spec
-    if spec is None or not unbuilt_parts({"model": fit.model}):
-        return
-    try:
-        keras_models.build_from_spec(fit.model, spec)
-    except RuntimeError:
-        # A custom train step may create its own variables. Then a real step creates them, and its
-        # training is overwritten.
-        fit.model.train_function(keras_fit.new_iterator(fit.call))

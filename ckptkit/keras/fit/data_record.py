@@ -10,6 +10,7 @@ from ckptkit.data.iterator_state import (
     reason_not_repeatable,
     reason_not_savable,
 )
+from ckptkit.data.shared_generators import reason_workers_share
 from ckptkit.keras.fit.fit_context import FitContext
 from ckptkit.keras.fit.fit_position import FitPosition
 from ckptkit.log import logger
@@ -39,8 +40,9 @@ def start_training(fit: FitContext) -> None:
     """
     fit.session.training_starts()
     unrepeatable = reason_not_repeatable(fit.state.iterator)
-    if unrepeatable is not None:
-        fit.session.inexact(unrepeatable)
+    for reason in (unrepeatable, *map(reason_workers_share, fit.call.sources)):
+        if reason is not None:
+            fit.session.inexact(reason)
     drawn_again = fit.state.position.drawn_again
     if drawn_again is not None:
         logger.info(

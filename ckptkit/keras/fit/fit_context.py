@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Any
 
-from ckptkit.compat import keras_fit
+from ckptkit.compat import keras_fit, keras_models
 from ckptkit.keras.callback_list import OtherCallbacks
 from ckptkit.keras.fit.captured_variables import CapturedVariables
 from ckptkit.keras.fit.fit_cleanup import FitCleanup
@@ -13,6 +13,7 @@ from ckptkit.keras.fit.fit_stage import FitStages
 from ckptkit.keras.fit.fit_state import FitState
 from ckptkit.session.saver import Taken
 from ckptkit.session.session import Session
+from ckptkit.tracking.state_check import unbuilt_parts
 
 
 @dataclass
@@ -55,3 +56,31 @@ class FitContext:
                 self.model, lambda: self.session.tracked.now().leaves
             )
         self.state.captured.find(step)
+
+    def note_traced(self) -> None:
+        """Note with which layers and settings the train function was traced."""
+        self.state.traced = keras_models.trainable_flags(self.model)
+        self.state.traced_settings = self.session.tracked.attributes.settings.now()
+
+    @property
+    def unbuilt(self) -> list[str]:
+        """The parts of the model that are not built, such as its optimizer, in words."""
+        return unbuilt_parts({"model": self.model})
+
+    def build(self, *, by_a_step: bool = True) -> None:
+        """Build the model and its optimizer, if no step follows that would build them.
+
+        Args:
+            by_a_step: whether to run a step if the model cannot be built without one.
+        """
+        spec = self.call.element_spec
+        if spec is None or not self.unbuilt:
+            return
+        try:
+            keras_models.build_from_spec(self.model, spec)
+        except RuntimeError:
+            if not by_a_step:
+                return
+            # A custom train step may create its own variables. Then a real step creates them, and
+            # its training is overwritten.
+            self.model.train_function(keras_fit.new_iterator(self.call))

@@ -75,6 +75,8 @@ class FitDriver:
 
     def evaluation_began(self) -> None:
         """Handle the event that an epoch's evaluation begins."""
+        # A callback may have changed the model after the last batch, and a stop saves from here.
+        self._train_step.follow()
         self._evaluation.began()
 
     def evaluation_batch_began(self) -> None:

@@ -19,9 +19,11 @@ from ckptkit.keras.fit.fit_context import FitContext
 from ckptkit.keras.fit.fit_position import EPOCH_END, EVALUATION, STEP, read_position
 from ckptkit.keras.fit.fit_replay import EvaluationReplay, TrainReplay
 from ckptkit.keras.fit.fit_stage import FitStage
+from ckptkit.restore.assign import read_python_state
 from ckptkit.run.checkpoint_catalog import Checkpoint
 from ckptkit.tracking.data_anchor import DataAnchor
 from ckptkit.tracking.leaves import Leaf, Tensors
+from ckptkit.tracking.moved_settings import Record
 from ckptkit.tracking.tracker import track
 from ckptkit.writing.anchor_files import stored_anchors
 
@@ -45,11 +47,14 @@ def start_resume(fit: FitContext, checkpoint: Checkpoint) -> FitResume:
     fit.cleanup.add_on_failure(fit.session.resume.undo_adapted)
     with fit.session.reading(checkpoint):
         adapted = fit.session.resume.restore_adapted(checkpoint)
-    if fit.session.changes.apply() or adapted:
-        # A traced step contains optimizer arguments and vocabularies as constants.
-        fit.model.make_train_function(force=True)
+    changed = fit.session.changes.apply()
     # Before the discarded step, because it runs code of the program.
     fit.session.tracked.note_constructed()
+    moved = _settings_when_traced(fit, checkpoint)
+    fit.session.resume.restore_settings(moved)
+    if changed or adapted or moved:
+        # A traced step contains optimizer arguments, vocabularies and settings as constants.
+        fit.model.make_train_function(force=True)
     with fit.session.reading(checkpoint):
         position = read_position(checkpoint, fit.state.position.per_call)
     if position.random is not None:
@@ -188,7 +193,7 @@ class FitResume:
         """Assign the checkpoint's state, after everything that Keras changes before a step."""
         fit, position = self._fit, self._fit.state.position
         if position.taken_at != EPOCH_END:
-            fit.others.tell(lambda callback: callback.on_epoch_begin(position.epoch, {}))
+            self._begin_epoch(position.epoch)
         anchor = _anchor_of(self._checkpoint)
         missing = self._training.missing(iterator)
         fit.state.reads_from(
@@ -215,6 +220,15 @@ class FitResume:
             # A final snapshot is taken at the end of its epoch, before Keras resets the metrics.
             fit.model.reset_metrics()
         start_training(fit)
+
+    def _begin_epoch(self, epoch: int) -> None:
+        """Tell the callbacks that the epoch of the checkpoint begins."""
+        fit, before = self._fit, self._fit.unbuilt
+        with fit.session.tracked.attributes.settings.repeats_allowed():
+            fit.others.tell(lambda callback: callback.on_epoch_begin(epoch, {}))
+        # A callback may have called `compile`, and the step that has built everything is past.
+        if fit.unbuilt != before:
+            fit.build(by_a_step=False)
 
     def _restore_traced(self) -> None:
         """Make the train function anew if a callback had unfrozen layers and done so.
@@ -302,6 +316,14 @@ def _counted_from_start(checkpoint: Checkpoint) -> int:
     return sum(each.drawn for each in checkpoint.manifest.anchors if not each.name)
 
 
+def _settings_when_traced(fit: FitContext, checkpoint: Checkpoint) -> Record:
+    """Return the settings that training had changed when its train function was traced."""
+    with fit.session.reading(checkpoint):
+        state = read_python_state(checkpoint, "fit/state/0") or {}
+    found: Record = state.get("traced_settings", {})
+    return found
+
+
 def _nothing(callback: Any) -> None:
     """Pass no event to a callback."""
 
@@ -313,7 +335,7 @@ def _timed_first_step(fit: FitContext) -> Callable[[Any], Any]:
     def first_step(iterator: Any) -> Any:
         with fit.session.stopwatch.during("first_step"):
             logs = step(iterator)
-        fit.state.traced = keras_models.trainable_flags(fit.model)
+        fit.note_traced()
         return logs
 
     return first_step

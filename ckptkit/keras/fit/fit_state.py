@@ -16,6 +16,7 @@ from ckptkit.position import RunPosition
 from ckptkit.run.manifest import DATA
 from ckptkit.tracking.data_anchor import DataAnchor
 from ckptkit.tracking.leaves import Leaf, PythonLeaf
+from ckptkit.tracking.moved_settings import Record
 
 
 class FitState:
@@ -36,6 +37,7 @@ class FitState:
         missing_batches: the number of its batches that the run has read before but this resume has
             skipped.
         traced: which weights were trainable when the train function was traced.
+        traced_settings: the settings that training had changed when it was traced.
         loaded: this entry in the restored checkpoint.
         captured: the variables that the train step and the loss use, or None before the search.
     """
@@ -56,6 +58,7 @@ class FitState:
         self._data: IteratorPosition | None = None
         self.drawn = self.missing_batches = self.since = 0
         self.traced: list[bool] = []
+        self.traced_settings: Record = {}
         self.loaded: dict[str, Any] = {"callbacks": {}, "files": {}}
         self.captured: CapturedVariables | None = None
 
@@ -141,6 +144,7 @@ class FitState:
             **position_to_state(position),
             **self._others.get(),
             "traced": "".join("01"[flag] for flag in self.traced),
+            "traced_settings": self.traced_settings,
         }
 
     def _set_state(self, state: dict[str, Any]) -> None:

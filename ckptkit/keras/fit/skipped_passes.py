@@ -52,6 +52,7 @@ class SkippedPasses:
         if self.position.random is not None:
             drawing.set_beginning(self.position.random)
         self._draw()
+        drawing.note_filled()
         drawing.set_now(now, drawn_again=False)
         set_program_random(random)
 

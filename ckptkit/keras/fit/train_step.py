@@ -11,7 +11,6 @@ from typing import Any
 
 import tensorflow as tf
 
-from ckptkit.compat import keras_models
 from ckptkit.keras.fit.data_record import note_data, start_training
 from ckptkit.keras.fit.fit_context import FitContext
 from ckptkit.keras.fit.fit_resume import FitResume
@@ -62,9 +61,9 @@ class TrainStep:
             batch: the number of the first batch of the call, from 0 in each epoch.
         """
         self._announced_batch = batch
-        self._follow()
+        self.follow()
 
-    def _follow(self) -> None:
+    def follow(self) -> None:
         """Replace a new train function that Keras has made.
 
         A callback makes Keras do so, for example to unfreeze layers; a resume does after a change
@@ -73,6 +72,9 @@ class TrainStep:
         if self._fit.model.train_function not in (self._call, None):
             self.install()
             self._checked = self._noted = False
+            if not self._fit.stages.is_replaying:
+                # It is traced in the next step; a state that is saved before that needs to say so.
+                self._fit.note_traced()
 
     def _call(self, iterator: Any) -> Any:
         batch, self._announced_batch = self._announced_batch, None
@@ -101,7 +103,7 @@ class TrainStep:
         return logs
 
     def _train(self, iterator: Any) -> Any:
-        self._follow()
+        self.follow()
         self._fit.state.reads_from(iterator)
         if self._fit.stages.now is FitStage.STARTING:
             self._start_run(iterator)
@@ -129,7 +131,7 @@ class TrainStep:
         report(self._fit.session.exactness)
         if not self._noted:
             self._noted = True
-            self._fit.state.traced = keras_models.trainable_flags(self._fit.model)
+            self._fit.note_traced()
         return logs
 
     def _count(self, batch: int, logs: Any) -> None:
