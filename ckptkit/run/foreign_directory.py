@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
@@ -16,13 +16,14 @@ Listing = Mapping[str, "Sequence[str] | None"]
 
 _MOST_NAMES = 1000
 
-_OF_A_RUN = frozenset(
+OF_A_RUN = frozenset(
     {
         "aside",
         "architecture",
         "checkpoints",
         "control",
         "export",
+        "fresh",
         "journal",
         "lock",
         "log",
@@ -32,9 +33,12 @@ _OF_A_RUN = frozenset(
         "tensorboard",
     }
 )
+"""The names in a run directory."""
+
 _WEIGHTS = re.compile(r".+\.(keras|h5|hdf5|pt|pth|safetensors)")
 _ORBAX = frozenset({"_CHECKPOINT_METADATA", "_METADATA", "manifest.ocdbt", "ocdbt.process_0"})
 _BACKUP = "training_metadata.json"
+_TUNER = "oracle.json"
 # Files that a scheduler, a script or the user may create there before training.
 _HARMLESS = re.compile(
     r"\..+|lost\+found|events\.out\.tfevents\..+|"
@@ -120,14 +124,19 @@ def _training_state(directory: Path, names: Listing) -> Foreign | None:
             "holds a backup of keras.callbacks.BackupAndRestore",
             another + (f". {_load(directory / weights)}" if weights else ""),
         )
+    if _TUNER in names and any(re.fullmatch(r"trial_.+|tuner.*\.json", each) for each in names):
+        each_trial = str(directory.parent / "runs" / "{trial}")
+        return Foreign(
+            "is a project of Keras Tuner",
+            f"Name a directory outside of it, with one run for each trial: {each_trial!r}",
+        )
+    if bundle := _bundle(names):
+        manager = " (tf.train.CheckpointManager)" if STATE_FILE in names else ""
+        return Foreign(
+            f"holds checkpoints of TensorFlow{manager}: {bundle}.index",
+            f"{another}. {_load(directory / bundle)}",
+        )
     for name, inside in names.items():
-        prefix = name.removesuffix(".index")
-        if prefix != name and any(each.startswith(f"{prefix}.data-") for each in names):
-            manager = " (tf.train.CheckpointManager)" if STATE_FILE in names else ""
-            return Foreign(
-                f"holds checkpoints of TensorFlow{manager}: {name}",
-                f"{another}. {_load(directory / prefix)}",
-            )
         if inside is not None and STATE_FILE in inside and name in ("chief", "worker"):
             return Foreign("holds a backup of BackupAndRestore", another)
         if _WEIGHTS.fullmatch(name) and inside is None:
@@ -138,9 +147,28 @@ def _training_state(directory: Path, names: Listing) -> Foreign | None:
             )
         if name == "saved_model.pb" and inside is None:
             return Foreign("is a SavedModel", f"{another}. {_load(directory)}")
+    for name, inside in names.items():
+        if bundle := _bundle(inside or ()):
+            return Foreign(
+                f"holds checkpoints of TensorFlow: {name}/{bundle}.index",
+                f"{another}. {_load(directory / name / bundle)}",
+            )
     if STATE_FILE in names:
         return Foreign("holds checkpoints that another program wrote", another)
     return None
+
+
+def _bundle(names: Collection[str]) -> str | None:
+    """Return the prefix of a checkpoint that TensorFlow has written, if there is one."""
+    prefixes = (name.removesuffix(".index") for name in names if name.endswith(".index"))
+    return next(
+        (
+            prefix
+            for prefix in prefixes
+            if any(each.startswith(f"{prefix}.data-") for each in names)
+        ),
+        None,
+    )
 
 
 def _load(path: Path) -> str:
@@ -154,7 +182,7 @@ def _somebodys(directory: Path, names: Listing, home: Path | None) -> Foreign | 
     if ".git" in names:
         return Foreign("is a repository of git", inside)
     others = [
-        name for name in sorted(names) if name not in _OF_A_RUN and not _HARMLESS.fullmatch(name)
+        name for name in sorted(names) if name not in OF_A_RUN and not _HARMLESS.fullmatch(name)
     ]
     if not others:
         return None

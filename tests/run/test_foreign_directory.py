@@ -49,6 +49,18 @@ REFUSED = {
         "holds checkpoints of TensorFlow",
         "'{tmp}/old/checkpoints/ckpt-3'",
     ),
+    "TensorFlow's one level below": (
+        "old",
+        ("train.log", *(f"deep/{name}" for name in ("checkpoint", *BUNDLE))),
+        "holds checkpoints of TensorFlow: deep/ckpt-3.index",
+        "ckptkit.load_weights(model, '{tmp}/old/deep/ckpt-3')",
+    ),
+    "a project of Keras Tuner": (
+        "project",
+        ("oracle.json", "tuner0.json", "trial_0/trial.json"),
+        "is a project of Keras Tuner",
+        "'{tmp}/runs/{{trial}}'",
+    ),
     "BackupAndRestore": (
         "backup",
         ("latest.weights.h5", "training_metadata.json"),
