@@ -61,8 +61,8 @@ def check_not_finished_by_another(
 def check_not_just_finished(layout: RunLayout, checkpoint: Checkpoint, epochs: int) -> None:
     """Check that no `fit` of this process has finished the run, so that this one can train.
 
-    A new process gets the weights of a finished run. But a program that calls `fit` again, for
-    example in a loop over epochs, expects it to train.
+    The first `fit` of a new process gets the weights of a finished run. But a program that calls
+    `fit` again, for example in a loop over epochs, expects it to train.
 
     Args:
         layout: the layout of the run.
@@ -70,9 +70,9 @@ def check_not_just_finished(layout: RunLayout, checkpoint: Checkpoint, epochs: i
         epochs: the number of epochs of the whole run that this `fit` requests.
 
     Raises:
-        ConfigError: If a `fit` of this process has finished the run.
+        ConfigError: If a `fit` of this process has finished the run, or found it finished.
     """
-    if is_trained_to_end_here(layout, checkpoint.step):
+    if is_trained_to_end_here(layout, checkpoint.step, f"epochs={epochs}"):
         done, further = finished_in_words(checkpoint.manifest, epochs)
         loop = (
             ""

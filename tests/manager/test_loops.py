@@ -7,6 +7,7 @@ import math
 import pytest
 
 import ckptkit
+from ckptkit.cli.run_state import run_state
 from tests.keras.conftest import journal_events
 
 
@@ -104,6 +105,7 @@ def test_a_fold_loop_over_one_directory(trainings, run):
 def test_a_finished_loop_says_what_leads_on(trainings, run, loop):
     manager, _ = new_manager(trainings, run)
     for total, left in ((2, [0, 1]), (2, []), (3, [2])):
+        trainings.start_again()
         with trainings.logged() as lines, manager:
             done = list(getattr(manager, loop)(total))
         assert done == [number + (loop == "steps") for number in left]
@@ -117,6 +119,52 @@ def test_a_finished_loop_says_what_leads_on(trainings, run, loop):
             if said
             else True
         )
+
+
+@pytest.mark.parametrize("loop", ["steps", "epochs"])
+@pytest.mark.parametrize("how", ["same manager", "new manager", "one with"])
+@pytest.mark.parametrize("restarted", [False, True])
+def test_a_further_loop_that_trains_nothing_is_an_error(trainings, run, loop, how, restarted):
+    """`for epoch in range(3): with manager: for step in manager.steps(4)` would train one epoch."""
+    state, done = {"v": trainings.tf.Variable(1.0)}, 0
+    managers = [ckptkit.CheckpointManager(run, state, background=False) for _ in range(2)]
+    if restarted:
+        with managers[0]:
+            assert len(list(getattr(managers[0], loop)(4))) == 4
+        trainings.start_again()
+
+    def train(manager):
+        nonlocal done
+        done += len(list(getattr(manager, loop)(4)))
+
+    wrong = pytest.raises(
+        ckptkit.ConfigError,
+        match=rf"just finished the run .*4 {loop} are done.*{loop}\(4\) would train nothing.*"
+        r"larger total.*fresh=",
+    )
+    first, second = managers if how == "new manager" else managers[:1] * 2
+    if how == "one with":
+        with wrong, first:
+            train(first)
+            train(first)
+    else:
+        with first:
+            train(first)
+        with wrong, second:
+            train(second)
+    assert done == (0 if restarted else 4)
+    with second:
+        assert len(list(getattr(second, loop)(6))) == 2, "a larger total trains on"
+
+
+def test_a_further_loop_leaves_the_run_finished(trainings, run):
+    with new_manager(trainings, run)[0] as manager:
+        list(manager.steps(2))
+    trainings.start_again()
+    with pytest.raises(ckptkit.ConfigError), new_manager(trainings, run)[0] as manager:
+        list(manager.steps(2))
+        list(manager.steps(2))
+    assert run_state(ckptkit.open_run(run).journal, 0.0).name == "finished"
 
 
 def test_data_inside_of_data_is_an_error(trainings, run):
