@@ -320,7 +320,11 @@ class LoopProgress:
                 f"it trains: the state has its training already. Received: step {step}."
             )
         self._end_pass()
-        self._progress.step_done(replace(self._progress.position, step=step), metrics)
+        began = self._progress.position
+        if step > began.step and not self._phases.has_trained and self._phases.is_between_loops:
+            # The program counts without a loop, so this is the first that is known of its training.
+            self._journal.record(events.TrainingStarted(step=began.step))
+        self._progress.step_done(replace(began, step=step), metrics)
         self._count_by_hand()
 
     def _count_by_hand(self) -> None:
