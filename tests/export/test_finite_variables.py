@@ -29,9 +29,7 @@ class Module(tf.Module):
 
 @pytest.mark.parametrize(("make", "name"), [(network, "bias"), (Module, "scale")])
 def test_what_is_not_finite_is_not_published(make, name, tmp_path):
-    with pytest.raises(
-        ckptkit.ExportError, match=rf"NaN or infinity in \S*{name}.*allow_nan=True"
-    ):
+    with pytest.raises(ckptkit.ExportError, match=rf"NaN or infinity in \S*{name}.*allow_nan=True"):
         ckptkit.export_saved_model(make(), tmp_path / "export")
     assert not list(tmp_path.glob("export/*"))
 

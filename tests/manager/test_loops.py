@@ -437,3 +437,42 @@ def test_a_loop_that_fails_is_watched_no_longer(trainings, run):
             assert step / 0
     assert error.value.__traceback__ is not None
     assert not context.context().op_callbacks
+
+
+@pytest.mark.parametrize("by_hand", [False, True])
+def test_a_misspelled_monitor_ends_a_loop_in_its_first_turn(trainings, run, by_hand):
+    """It was named at the end only, after a training that had saved nothing."""
+    manager, train = new_manager(trainings, run, save=ckptkit.OnBest("los", mode="min"))
+    done = 0
+    with (
+        pytest.raises(ckptkit.ConfigError, match=r"'los', which the loop did not report.*loss"),
+        manager,
+    ):
+        if by_hand:
+            for step in range(1, 300):
+                done = step
+                manager.maybe_save(step, metrics={"loss": train()})
+        else:
+            for done in manager.steps(300):  # noqa: B007
+                manager.log(loss=train())
+    assert done <= 2
+    assert ckptkit.open_run(run).find("latest").step == 1, "what was trained is saved"
+
+
+def test_a_missing_monitor_of_a_loop_is_named_while_it_trains(trainings, run):
+    manager, _ = new_manager(
+        trainings,
+        run,
+        save=ckptkit.EveryNSteps(500) | ckptkit.OnBest("bleu", mode="max"),
+        keep=ckptkit.KeepBest("los", mode="min"),
+    )
+    told = []
+    with trainings.logged() as lines, manager:
+        for step in manager.steps(200):
+            told += [step] * len(
+                [each for each in lines if "was not reported" in each][len(told) :]
+            )
+            manager.log(loss=1.0)
+    assert len(told) == 2
+    assert told[0] <= 3, "the misspelled one"
+    assert told[1] < 150
