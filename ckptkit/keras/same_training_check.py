@@ -209,12 +209,29 @@ def configured_in_code(model: Any, batch_size: int | None) -> dict[str, object]:
     """
     loss = getattr(model, "loss", None)
     if callable(loss):
-        if isinstance(loss, keras.losses.Loss):
-            loss = {
-                "loss": keras.losses.serialize(loss),
-                "arguments": keras_models.arguments_of_loss(loss),
-            }
-        else:
-            loss = getattr(loss, "__name__", None)
+        loss = (
+            _described(loss)
+            if isinstance(loss, keras.losses.Loss)
+            else getattr(loss, "__name__", None)
+        )
     values = {"loss": loss, "batch_size": batch_size}
     return as_json({name: value for name, value in values.items() if value is not None})
+
+
+def _described(loss: keras.losses.Loss) -> dict[str, object] | None:
+    """Return the settings of a loss; None if they cannot be read, which is logged."""
+    try:
+        return {
+            "loss": keras.losses.serialize(loss),
+            "arguments": keras_models.arguments_of_loss(loss),
+        }
+    # Any error: get_config may be the user's, and training does not need it.
+    except Exception as error:
+        logger.warning(
+            "the settings of the loss %s are not recorded, so a change of them is not noticed: its "
+            "get_config has raised %s: %s",
+            type(loss).__name__,
+            type(error).__name__,
+            error,
+        )
+        return None

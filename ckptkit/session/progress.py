@@ -98,12 +98,15 @@ class RunProgress:
             self._phases.first_step_done()
         self.beats += 1
         self.position, self.running_averages = position, running_averages
-        self.measured(metrics or {})
+        self.measured({} if metrics is None else metrics)
         if self.after_step is not None:
             self.after_step(position.step)
 
     def measured(self, metrics: Mapping[str, Any]) -> None:
         """Add metrics of the current position; tensors are converted only when they are read."""
+        if not isinstance(metrics, Mapping):
+            self._unusable.note_unnamed(metrics)  # a metric must never end a training
+            return
         self.metrics = self.metrics.with_more(metrics)
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 
+import numpy as np
 import pytest
 
 import ckptkit
@@ -476,3 +477,20 @@ def test_a_missing_monitor_of_a_loop_is_named_while_it_trains(trainings, run):
     assert len(told) == 2
     assert told[0] <= 3, "the misspelled one"
     assert told[1] < 150
+
+
+@pytest.mark.parametrize(
+    "metrics", [[1, 2], "loss=3", 3.0, {"a": 1}.items(), np.zeros(3), True], ids=repr
+)
+def test_metrics_without_names_are_told_once_and_end_nothing(trainings, run, metrics):
+    manager, train = new_manager(trainings, run, save=ckptkit.EveryNSteps(1))
+    with trainings.logged() as lines, manager:
+        for step in range(1, 5):
+            train()
+            (manager.save if step % 2 else manager.maybe_save)(step, metrics=metrics)
+        train()
+        manager.save(5, metrics={"loss": 0.5})
+    said = [line for line in lines if "numbers by name" in line]
+    assert len(said) == 1
+    assert type(metrics).__name__ in said[0]
+    assert ckptkit.open_run(run).find("latest").metrics == {"loss": 0.5}
