@@ -81,7 +81,6 @@ class UnusableMetrics:
             more,
         )
 
-
     def note_unnamed(self, metrics: object) -> None:
         """Log metrics that are no dictionary, unless some were logged before."""
         if "" not in self._named:
