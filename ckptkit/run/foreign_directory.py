@@ -39,9 +39,9 @@ _WEIGHTS = re.compile(r".+\.(keras|h5|hdf5|pt|pth|safetensors)")
 _ORBAX = frozenset({"_CHECKPOINT_METADATA", "_METADATA", "manifest.ocdbt", "ocdbt.process_0"})
 _BACKUP = "training_metadata.json"
 _TUNER = "oracle.json"
+_HIDDEN = re.compile(r"\..+|lost\+found|events\.out\.tfevents\..+|plugins")
 # Files that a scheduler, a script or the user may create there before training.
 _HARMLESS = re.compile(
-    r"\..+|lost\+found|events\.out\.tfevents\..+|"
     r".+\.(cfg|csv|err|ini|json|jsonl|log|md|out|py|sbatch|sh|toml|txt|yaml|yml)"
 )
 
@@ -53,28 +53,29 @@ class Foreign:
     Args:
         what: its content in words, as they follow its path in a message.
         way_on: what to do.
-        refused: whether a run must not be created in it. If not, a run may be created in addition
-            to the files.
     """
 
     what: str
     way_on: str
-    refused: bool = True
 
 
-def recognise(directory: Path, names: Listing, home: Path | None = None) -> Foreign | None:
+def recognise(
+    directory: Path, names: Listing, home: Path | None = None, run: Path | None = None
+) -> Foreign | None:
     """Recognise the content of a directory without a run's journal and checkpoints; pure.
 
     Args:
         directory: its path.
         names: the names in it.
         home: the user's home directory.
+        run: the run to whose own directories it belongs, such as `export`, if there is one.
 
     Returns:
         The description, or None for a directory in which a run may begin.
     """
     return (
         _part_of_a_run(directory, names)
+        or (Foreign(f"is a part of the run in {run}", _name_the_run(run)) if run else None)
         or _runs(directory, names)
         or _training_state(directory, names)
         or _training_state(directory / "checkpoints", dict.fromkeys(names.get("checkpoints") or ()))
@@ -181,17 +182,18 @@ def _somebodys(directory: Path, names: Listing, home: Path | None) -> Foreign | 
         return Foreign("is a home or root directory", inside)
     if ".git" in names:
         return Foreign("is a repository of git", inside)
-    others = [
-        name for name in sorted(names) if name not in OF_A_RUN and not _HARMLESS.fullmatch(name)
-    ]
-    if not others:
-        return None
-    return Foreign(
-        f"already holds other files ({_some(others)})",
-        "They stay as they are, and the run is put beside them. If that is not meant, name another "
-        "directory",
-        refused=False,
-    )
+    others = [name for name in sorted(names) if not _may_be_there(name, names[name])]
+    return Foreign(f"already holds other files ({_some(others)})", inside) if others else None
+
+
+def _may_be_there(name: str, inside: Sequence[str] | None) -> bool:
+    """Return whether a file or directory may be in a run directory before training."""
+    if name in OF_A_RUN or _HIDDEN.fullmatch(name):
+        return True
+    if inside is None:
+        return _HARMLESS.fullmatch(name) is not None
+    # TensorBoard's callback makes `train` and `validation` before training begins.
+    return all(_HIDDEN.fullmatch(each) for each in inside)
 
 
 def _some(names: Sequence[str]) -> str:

@@ -7,9 +7,8 @@ from pathlib import Path
 
 from ckptkit.errors import ConfigError
 from ckptkit.layout import SEED_FILE, RunLayout, journal_attempt
-from ckptkit.log import logger
 from ckptkit.run.checkpoint_catalog import list_checkpoints
-from ckptkit.run.foreign_directory import OF_A_RUN, Foreign, listing, recognise
+from ckptkit.run.foreign_directory import OF_A_RUN, listing, recognise
 from ckptkit.storage.files import storage_errors
 
 
@@ -30,18 +29,13 @@ def check_directory(layout: RunLayout) -> None:
         begun = _has_trained(layout) or (layout.seed / SEED_FILE).exists()
         if begun or list_checkpoints(layout):
             return
-        exists, run = layout.root.exists(), _run_around(layout.root)
-        found = recognise(layout.root, listing(layout), _home()) if exists else None
-    if run is not None and (found is None or not found.refused):
-        found = Foreign(f"is a part of the run in {run}", f"Name the run itself: {str(run)!r}")
-    if found is None:
-        return
-    if found.refused:
+        names = listing(layout) if layout.root.exists() else {}
+        found = recognise(layout.root, names, _home(), _run_around(layout.root))
+    if found is not None:
         raise ConfigError(
             f"{layout.root} {found.what}, and is no place for a new run. Nothing was written. "
             f"{found.way_on}."
         )
-    logger.warning("%s %s. %s", layout.root, found.what, found.way_on)
 
 
 def _has_trained(layout: RunLayout) -> bool:
