@@ -33,7 +33,10 @@ _ARCHITECTURE = re.compile(r"[0-9a-f]{32}\.json")
 _LEAVING = ".leaving-"
 _SEED_DRAFT = ".seed-"
 _URL = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*://")
-_BRACES = re.compile(r"\{[A-Za-z_][\w.]*\}", re.ASCII)
+_URL_AS_PATH = re.compile(r"[A-Za-z][A-Za-z0-9+.-]+:/")
+"""A URL that `pathlib.Path` has been given, which drops the second slash. `C:/` is none."""
+
+_BRACES = re.compile(r"(?<!\$)\{[A-Za-z_][\w.]*\}", re.ASCII)
 _VARIABLE = re.compile(r"\$(?:[A-Za-z_]\w*|\{[A-Za-z_]\w*\})", re.ASCII)
 
 
@@ -176,16 +179,25 @@ def run_layout(directory: str | os.PathLike[str]) -> RunLayout:
             checkpoints to file systems.
     """
     text = os.fspath(directory) if isinstance(directory, str | os.PathLike) else None
-    if not isinstance(text, str) or not text or "\0" in text:
+    if not isinstance(text, str) or not text.strip() or "\0" in text:
         raise ConfigError(f"A run directory is a path. Received: {directory!r}.")
-    if _URL.match(text):
+    path = expanded(text)
+    if (url := url_of(directory)) is not None:
         raise ConfigError(
-            f"A run directory is a path on a mounted file system. Received the URL {text!r}. "
+            f"A run directory is a path on a mounted file system. Received the URL {url!r}. "
             "Mount storage that outlives the machine (a persistent disk, NFS, a bucket mount) "
             "and name a "
             f"directory on it; copying to object stores is not built in yet."
         )
-    return RunLayout(expanded(text))
+    return RunLayout(path)
+
+
+def url_of(directory: str | os.PathLike[str]) -> str | None:
+    """Return the URL that was given as a directory, or None for a path."""
+    text = os.path.expandvars(os.fspath(directory))
+    as_path = not isinstance(directory, str) and _URL_AS_PATH.match(text)
+    is_url = _URL.match(text) or (as_path and not os.path.lexists(text.partition("/")[0]))
+    return text if is_url else None
 
 
 def expanded(path: str | os.PathLike[str]) -> Path:
@@ -195,10 +207,17 @@ def expanded(path: str | os.PathLike[str]) -> Path:
     directory with the literal name exists, the path is also unchanged.
 
     Raises:
-        ConfigError: If it names an environment variable that is not set.
+        ConfigError: If it names an environment variable that is not set, or one that is empty in
+            the place of a directory: `$EMPTY/run` would be `/run`.
     """
     text = os.fspath(path)
     if "$" in text and not os.path.lexists(text):
+        for part in text.split("/"):
+            if part and not os.path.expandvars(part):
+                raise ConfigError(
+                    f"{text} names the environment variable {part}, which is empty. Set it, or "
+                    "write the directory itself."
+                )
         text = os.path.expandvars(text)
         if unset := _VARIABLE.search(text):
             raise ConfigError(

@@ -26,6 +26,7 @@ def export_saved_model(
     atol: float | None = None,
     limit_secs: float = 300.0,
     imports: tuple[str, ...] = (),
+    allow_nan: bool = False,
     files: FileSystem | None = None,
 ) -> Path:
     """Export a model for serving, as `<directory>/<version>/`, after verifying it.
@@ -60,14 +61,15 @@ def export_saved_model(
             and syncing do not count.
         imports: modules of installed libraries that the fresh process imports first, for operations
             outside TensorFlow, as `("tensorflow_text",)`. The default is none.
+        allow_nan: whether to publish variables with NaN, or with infinity in trained ones.
         files: the file system; tests pass their own.
 
     Returns:
         The published directory.
 
     Raises:
-        ExportError: If the model cannot be exported, or the loaded export differs from it; no
-            version is left behind.
+        ExportError: If the model cannot be exported, has NaN or infinity in its variables, or
+            the loaded export differs from it; no version is left behind.
         ConfigError: If an argument is invalid.
         StorageError: If the disk refuses.
 
@@ -89,4 +91,6 @@ def export_saved_model(
         imports=imports,
     )
     show_by_default()
-    return export(model, check_base(directory), spec, version=version, files=files).path
+    return export(
+        model, check_base(directory), spec, version=version, files=files, finite=not allow_nan
+    ).path

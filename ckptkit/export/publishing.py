@@ -15,6 +15,7 @@ from ckptkit.errors import ConfigError, ExportError, StorageError
 from ckptkit.export import trace as traces
 from ckptkit.export.check_process import Checker
 from ckptkit.export.export_spec import ExportSpec
+from ckptkit.export.finite_variables import check_finite_variables
 from ckptkit.export.proof import prove
 from ckptkit.export.served_versions import served_already
 from ckptkit.export.signatures import (
@@ -59,6 +60,7 @@ def export(
     files: FileSystem | None = None,
     clock: Clock | None = None,
     hurried: Callable[[], bool] = lambda: False,
+    finite: bool = False,
 ) -> Published:
     """Export a model; see `export_saved_model`.
 
@@ -73,6 +75,7 @@ def export(
         files: the disk.
         clock: the clock.
         hurried: returns whether this process is about to stop and cannot wait for the check.
+        finite: whether the variables must be finite. A run knows that of its checkpoints.
 
     Raises:
         ExportError: If it cannot be exported or verified; no version is left behind.
@@ -100,6 +103,7 @@ def export(
                 mine=mine,
                 disk=disk,
                 clock=clock,
+                finite=finite,
             )
     except (ConfigError, StorageError):
         raise
@@ -120,10 +124,13 @@ def _export(
     mine: Path | None,
     disk: FileSystem,
     clock: Clock,
+    finite: bool,
 ) -> Published:
     base = directory.parent
     traced = _traced(model, spec, data or DataForm())
     variables = traces.variables_of(traced, model)
+    if finite:
+        check_finite_variables(variables)
     live = traces.digests(variables)
     whole = xxhash.xxh3_128_hexdigest(repr(sorted(live.items())).encode())
     names = {each.endpoint.name for each in traced}

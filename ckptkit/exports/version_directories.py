@@ -17,7 +17,7 @@ from pathlib import Path
 from ckptkit.errors import ConfigError, ExportError, StorageError
 from ckptkit.exports.export_record import EXPORT_RECORD, ExportRecord, encode_export, read_export
 from ckptkit.exports.unfinished_versions import clean_up, owner
-from ckptkit.layout import expanded
+from ckptkit.layout import expanded, url_of
 from ckptkit.log import logger
 from ckptkit.run.audit_orders import written
 from ckptkit.run.manifest import FileEntry
@@ -26,7 +26,6 @@ from ckptkit.storage.files import FileSystem, storage_errors
 from ckptkit.storage.symlinks import leads_out_of_its_run
 
 _NUMBER = re.compile(r"[0-9]+")
-_URL = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*://")
 MAX_VERSION = 2**63 - 1
 """The largest version number, because TensorFlow Serving stores it in 64 bits."""
 
@@ -53,14 +52,19 @@ def check_base(directory: object) -> Path:
         ConfigError: If it is not a path, is an object store's URL, or is a file.
     """
     text = os.fspath(directory) if isinstance(directory, str | os.PathLike) else None
-    if not isinstance(text, str) or not text or "\0" in text:
+    if (
+        not isinstance(directory, str | os.PathLike)
+        or not isinstance(text, str)
+        or not text.strip()
+        or "\0" in text
+    ):
         raise ConfigError(
             f"A model is published in a directory, which is a path. Received: {directory!r}."
         )
-    if _URL.match(text):
+    if (url := url_of(directory)) is not None:
         raise ConfigError(
             "A model is published in a directory on a mounted file system. Received the URL "
-            f"{text!r}. Name a directory, and copy the version to the object store from there."
+            f"{url!r}. Name a directory, and copy the version to the object store from there."
         )
     base = expanded(text)
     if base.is_file():

@@ -15,6 +15,7 @@ from ckptkit.keras import csv_rows
 from ckptkit.keras.callback_list import OtherCallbacks
 from ckptkit.keras.fit.fit_driver import FitDriver
 from ckptkit.keras.fit.fit_wiring import open_fit
+from ckptkit.keras.open_bar_line import OpenBarLine
 from ckptkit.keras.trial_directory import trial_directory
 from ckptkit.manager import CheckpointManager
 from ckptkit.run.fresh_start import is_known_label
@@ -100,6 +101,7 @@ class CheckpointCallback(keras.callbacks.Callback):
         self._given = directory
         self._export = as_spec(export)
         self._fit: FitDriver | None = None
+        self._line: OpenBarLine | None = None
 
     def set_params(self, params: Any) -> None:
         """Prevent a `CSVLogger` from emptying the file that a resumed training continues.
@@ -145,6 +147,7 @@ class CheckpointCallback(keras.callbacks.Callback):
             self._fit = None
         _check_only_one(call.callback_list.callbacks)
         others = OtherCallbacks(call.callback_list, self)
+        self._line = OpenBarLine(others)
         manager = (
             self._given
             if isinstance(self._given, CheckpointManager)
@@ -201,6 +204,8 @@ class CheckpointCallback(keras.callbacks.Callback):
 
     def on_epoch_end(self, epoch: int, logs: Any = None) -> None:
         """Note the metrics of the epoch; after the last epoch, take the final snapshot."""
+        if self._line is not None:
+            self._line.epoch_ended()
         if self._fit is not None:
             self._fit.epoch_ended(epoch, logs or {})
 
@@ -217,7 +222,7 @@ class CheckpointCallback(keras.callbacks.Callback):
                 "handlers and its position belong to this process and cannot be copied or "
                 "pickled. Copy it before fit, or create a second one."
             )
-        return {**self.__dict__, "_fit": None, "_model": None, "params": None}
+        return {**self.__dict__, "_fit": None, "_line": None, "_model": None, "params": None}
 
 
 def _check_only_one(callbacks: list[Any]) -> None:

@@ -61,8 +61,8 @@ def check_not_finished_by_another(
 def check_not_just_finished(layout: RunLayout, checkpoint: Checkpoint, epochs: int) -> None:
     """Check that no `fit` of this process has finished the run, so that this one can train.
 
-    A new process gets the weights of a finished run. But a program that calls `fit` again, for
-    example in a loop over epochs, expects it to train.
+    The first `fit` of a new process gets the weights of a finished run. But a program that calls
+    `fit` again, for example in a loop over epochs, expects it to train.
 
     Args:
         layout: the layout of the run.
@@ -70,9 +70,9 @@ def check_not_just_finished(layout: RunLayout, checkpoint: Checkpoint, epochs: i
         epochs: the number of epochs of the whole run that this `fit` requests.
 
     Raises:
-        ConfigError: If a `fit` of this process has finished the run.
+        ConfigError: If a `fit` of this process has finished the run, or found it finished.
     """
-    if is_trained_to_end_here(layout, checkpoint.step):
+    if is_trained_to_end_here(layout, checkpoint.step, f"epochs={epochs}"):
         done, further = finished_in_words(checkpoint.manifest, epochs)
         loop = (
             ""
@@ -209,12 +209,29 @@ def configured_in_code(model: Any, batch_size: int | None) -> dict[str, object]:
     """
     loss = getattr(model, "loss", None)
     if callable(loss):
-        if isinstance(loss, keras.losses.Loss):
-            loss = {
-                "loss": keras.losses.serialize(loss),
-                "arguments": keras_models.arguments_of_loss(loss),
-            }
-        else:
-            loss = getattr(loss, "__name__", None)
+        loss = (
+            _described(loss)
+            if isinstance(loss, keras.losses.Loss)
+            else getattr(loss, "__name__", None)
+        )
     values = {"loss": loss, "batch_size": batch_size}
     return as_json({name: value for name, value in values.items() if value is not None})
+
+
+def _described(loss: keras.losses.Loss) -> dict[str, object] | None:
+    """Return the settings of a loss; None if they cannot be read, which is logged."""
+    try:
+        return {
+            "loss": keras.losses.serialize(loss),
+            "arguments": keras_models.arguments_of_loss(loss),
+        }
+    # Any error: get_config may be the user's, and training does not need it.
+    except Exception as error:
+        logger.warning(
+            "the settings of the loss %s are not recorded, so a change of them is not noticed: its "
+            "get_config has raised %s: %s",
+            type(loss).__name__,
+            type(error).__name__,
+            error,
+        )
+        return None

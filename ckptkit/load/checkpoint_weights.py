@@ -10,6 +10,7 @@ from typing import Any
 from ckptkit.compat import keras_models, keras_saving, tf_checkpoint
 from ckptkit.errors import CheckpointError, CheckpointNotFoundError, ConfigError
 from ckptkit.layout import CheckpointName
+from ckptkit.load.known_order import exchangeable
 from ckptkit.load.object_graph import Graph, read_graph
 from ckptkit.load.weight_matching import Weight, match
 from ckptkit.load.weight_source import WeightSource, form_of, live_weights
@@ -117,7 +118,13 @@ def of_tensorflow(prefix: Path, model: Any, name: str | None) -> WeightSource:
         str(prefix),
         saved,
         live_weights(
-            model, {id(variable): (address, path_of(variable)) for variable, address in nodes.live}
+            model,
+            {id(variable): (address, path_of(variable)) for variable, address in nodes.live},
+            {
+                identity: label
+                for identity, label in exchangeable(model).items()
+                if identity in nodes.ordered
+            },
         ),
         lambda chosen: _read(prefix, [saved[number] for number in chosen]),
     )

@@ -11,6 +11,7 @@ from typing import Any
 from ckptkit.compat import keras_saving, keras_weights_file
 from ckptkit.errors import CorruptCheckpointError
 from ckptkit.load import hdf5
+from ckptkit.load.known_order import exchangeable
 from ckptkit.load.weight_matching import Weight
 from ckptkit.load.weight_source import WeightSource, live_weights
 from ckptkit.tracking.leaves import path_of
@@ -189,7 +190,7 @@ def _legacy(group: Any, model: Any) -> tuple[tuple[Weight, ...], tuple[Weight, .
             places[id(variable)] = (f"{number}/{index}", f"{layer.name}/{_last(path_of(variable))}")
     for index, variable in enumerate(keras_saving.own_weights(model)):
         places[id(variable)] = (f"own/{index}", f"{OWN}/{_last(path_of(variable))}")
-    return tuple(saved), live_weights(model, places)
+    return tuple(saved), live_weights(model, places, exchangeable(model))
 
 
 def _weight_names(group: Any, layer: str) -> list[str]:

@@ -60,10 +60,12 @@ class Nodes:
     Args:
         saved: the saved variables, each with an address.
         live: the model's variables, each with an address.
+        ordered: those of `live` that were found by their place in a list, by `id`.
     """
 
     saved: list[tuple[GraphNode, str]]
     live: list[tuple[Any, str]]
+    ordered: frozenset[int] = frozenset()
 
 
 @dataclass(frozen=True)
@@ -123,11 +125,14 @@ class Graph:
             )
         root, pairs = best[0]
         found = set(self._variables(root))
+        ordered: dict[int, Any] = {}
         if len(pairs) < len(weights):
-            pairs |= self._in_an_optimizer(model, pairs)
+            ordered = self._in_an_optimizer(model, pairs)
+            pairs |= ordered
         return Nodes(
             [(self.nodes[node], str(node)) for node in sorted(found | set(pairs))],
             [(variable, str(node)) for node, variable in pairs.items()],
+            frozenset(map(id, ordered.values())),
         )
 
     def _without_structure(self, start: int, model: Any) -> Nodes:
@@ -150,6 +155,7 @@ class Graph:
                     return Nodes(
                         [(node, address) for node, _, address in both],
                         [(variable, address) for _, variable, address in both],
+                        frozenset(weights),
                     )
         found = set(self._variables(start)).union(*self._trained())
         return Nodes([(self.nodes[node], str(node)) for node in sorted(found)], [])

@@ -13,7 +13,7 @@ from ckptkit.errors import ConfigError, IncompatibleStateError
 from ckptkit.load.adapted_source import as_value
 from ckptkit.load.formats import recognise
 from ckptkit.load.opened_source import with_source
-from ckptkit.load.weight_matching import NAME, MatchPlan, match
+from ckptkit.load.weight_matching import NAME, ORDER, MatchPlan, match
 from ckptkit.load.weight_source import WeightSource
 from ckptkit.log import logger
 from ckptkit.restore.adapted_restore import drop_traced_functions
@@ -48,7 +48,8 @@ class WeightsReport:
         matched: the weights that were set, in the model's order, and then what layers have learnt.
         differences: the weights that were left unchanged, and why: `extra` (only the model has it),
             `missing` (only the source has it), `shape` and `dtype` (both have it, in different
-            forms). Empty if everything matched.
+            forms), `order` (the source has only an order, and other weights could have this place).
+            Empty if everything matched.
 
     Example:
         >>> import ckptkit, keras, pathlib
@@ -181,6 +182,18 @@ def _check(source: WeightSource, plan: MatchPlan, strict: bool) -> None:
             advice += (
                 " What preprocessing layers have learnt is stored in runs and in .keras files; "
                 "strict=False keeps what they have in the program."
+            )
+        if any(difference.kind == ORDER for difference in plan.differences):
+            advice = (
+                "order: the source has only the order of these weights. Several layers of this "
+                "model have the same form, so the order does not tell which is which. Load a run, "
+                "a .keras or a .weights.h5 file instead, which store the place of each weight. An "
+                ".h5 file also fits if you give these layers names. "
+                + (
+                    "strict=False loads the rest."
+                    if plan.pairs
+                    else "Nothing else matches, so strict=False does not help."
+                )
             )
         raise IncompatibleStateError(
             f"The weights of the model differ from those of {source.where}. Nothing was "

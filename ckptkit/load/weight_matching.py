@@ -12,6 +12,9 @@ from ckptkit.restore.state_comparison import StateDifference, fits, shown_form
 
 STRUCTURE, NAME = "structure", "name"
 
+ORDER = "order"
+"""The difference of two weights that only an order pairs, in which others could have the place."""
+
 _NUMBER = re.compile(r"_\d+$")
 _WRAPPED = re.compile(r"^(?:forward|backward)_")
 """What a Bidirectional layer puts before the names of its two layers."""
@@ -28,6 +31,8 @@ class Weight:
         shape: its dimensions; None if any will do.
         dtype: TensorFlow's name of the type.
         words: what it is, if that is not a weight; for messages.
+        rivals: a label that several weights of the model share if the address is only a place in an
+            order, which they could have exchanged; empty if the address identifies the weight.
     """
 
     key: str
@@ -36,6 +41,7 @@ class Weight:
     shape: tuple[int | None, ...] | None
     dtype: str
     words: str = ""
+    rivals: str = ""
 
     @property
     def form(self) -> str:
@@ -82,6 +88,7 @@ def match(
     If the structure matches completely, and no name shows that two weights have changed places, the
     structure decides. Otherwise names decide, if all of them match. If neither matches completely,
     each weight is paired by place if shape and name allow it, then by name. The rest is reported.
+    A place in an order that others could have taken is no match unless the names agree.
 
     Args:
         live: the model's weights.
@@ -94,6 +101,14 @@ def match(
     by_structure = _paired([each.address for each in live], [each.address for each in saved])
     by_name = _paired(live_names, saved_names)
     known_live, known_saved = Counter(live_names), Counter(saved_names)
+    known_rivals = Counter((each.rivals, _variable(each.name)) for each in live)
+
+    def guessed(i: int, j: int) -> bool:
+        """Return whether only an order pairs two weights, and others could have the same place."""
+        if not live[i].rivals or by_name.get(i) == j:
+            return False
+        name = _variable(live[i].name)
+        return name != _variable(saved[j].name) or known_rivals[live[i].rivals, name] > 1
 
     def agree(i: int, j: int) -> bool:
         return live[i].dtype == saved[j].dtype and fits(saved[j].shape, live[i].shape)
@@ -116,10 +131,14 @@ def match(
 
     for pairs, how in ((by_structure, STRUCTURE), (by_name, NAME)):
         whole = len(pairs) == len(live) == len(saved) and all(agree(i, j) for i, j in pairs.items())
-        if whole and (how == NAME or not any(moved(i, j) for i, j in pairs.items())):
+        if whole and (
+            how == NAME or not any(moved(i, j) or guessed(i, j) for i, j in pairs.items())
+        ):
             return MatchPlan(tuple(Pair(i, j, how) for i, j in sorted(pairs.items())), (), ())
     chosen = {
-        i: Pair(i, j, STRUCTURE) for i, j in by_structure.items() if agree(i, j) and not moved(i, j)
+        i: Pair(i, j, STRUCTURE)
+        for i, j in by_structure.items()
+        if agree(i, j) and not moved(i, j) and not guessed(i, j)
     }
     taken = {pair.saved for pair in chosen.values()}
     for i, j in by_name.items():
@@ -164,7 +183,13 @@ def _difference(
         return StateDifference("missing", _called(saved[j]), saved[j].form, "-")
     if j is None:
         return StateDifference("extra", live[i].key, "-", live[i].form)
-    kind = "dtype" if fits(saved[j].shape, live[i].shape) else "shape"
+    kind = (
+        "shape"
+        if not fits(saved[j].shape, live[i].shape)
+        else "dtype"
+        if saved[j].dtype != live[i].dtype
+        else ORDER
+    )
     name = live[i].key if saved[j].key == live[i].key else f"{live[i].key}  (from {saved[j].key})"
     return StateDifference(kind, name, saved[j].form, live[i].form)
 
@@ -175,6 +200,11 @@ def _called(weight: Weight) -> str:
         if not weight.name or weight.name in weight.key
         else f"{weight.key}  ({weight.name})"
     )
+
+
+def _variable(name: str) -> str:
+    """Return the last part of a weight's name, without an automatic number."""
+    return _NUMBER.sub("", name.removesuffix(":0").rpartition("/")[2])
 
 
 def _paired(live: Sequence[str], saved: Sequence[str]) -> dict[int, int]:

@@ -42,12 +42,16 @@ def form_of(shape: Sequence[int | None] | None, dtype: str) -> Form:
     return {"shape": (-1,) if shape is None else tuple(shape), "dtype": dtype}
 
 
-def live_weights(model: Any, places: Mapping[int, tuple[str, str]]) -> tuple[Weight, ...]:
+def live_weights(
+    model: Any, places: Mapping[int, tuple[str, str]], rivals: Mapping[int, str] | None = None
+) -> tuple[Weight, ...]:
     """Return a model's weights.
 
     Args:
         model: a Keras model.
         places: address and name of each variable, by the variable's `id`.
+        rivals: the labels of variables that could have changed places, by `id`, if the addresses
+            are only places in an order.
     """
     return tuple(
         Weight(
@@ -56,6 +60,7 @@ def live_weights(model: Any, places: Mapping[int, tuple[str, str]]) -> tuple[Wei
             name=places.get(id(variable), ("", path_of(variable)))[1],
             shape=tuple(variable.shape),
             dtype=variable.value.dtype.name,
+            rivals=(rivals or {}).get(id(variable), ""),
         )
         for variable in model.weights
     )

@@ -3,13 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
-from contextlib import closing
+from contextlib import AbstractContextManager, closing, nullcontext
 from dataclasses import replace
 from typing import Any
 
 from ckptkit.errors import ConfigError
 from ckptkit.log import logger
 from ckptkit.position import RunPosition
+from ckptkit.session.finish_record import (
+    is_trained_to_end_here,
+    note_found_finished,
+    note_trained_to_end,
+)
 from ckptkit.session.session import Session
 
 _END = object()
@@ -31,24 +36,27 @@ def steps(session: Session, total: int) -> Iterator[int]:
             "manager.data(dataset)",
             session.options.save,
         )
-    with session.loop.training():
-        if session.position.step >= total > 0:
-            _log_finished("steps", session.position.step)
+    began_at = session.position.step
+    if session.position.step >= total > 0:
+        _say_finished(session, "steps", session.position.step, total)
+    with _training(session, session.position.step < total):
         while session.position.step < total:
             position = replace(session.position, step=session.position.step + 1)
             with session.loop.turn(position) as turn:
                 yield position.step
             session.loop.turn_done(turn, last=position.step >= total)
         session.finish()
+        _note_end(session, began_at)
     # For a request that came during the final save, because no further turn would serve it.
     session.stopping.serve()
 
 
 def epochs(session: Session, total: int) -> Iterator[int]:
     """Yield the numbers of the remaining epochs; the first epoch of a run is 0."""
-    with session.loop.training():
-        if session.position.epoch >= total > 0:
-            _log_finished("epochs", session.position.epoch)
+    began_at = session.position.step
+    if session.position.epoch >= total > 0:
+        _say_finished(session, "epochs", session.position.epoch, total)
+    with _training(session, session.position.epoch < total):
         while session.position.epoch < total:
             began = session.position
             with session.loop.epoch():
@@ -63,6 +71,7 @@ def epochs(session: Session, total: int) -> Iterator[int]:
                 session.save_if_due()
                 session.loop.between_turns()
         session.finish()
+        _note_end(session, began_at)
     session.stopping.serve()
 
 
@@ -83,12 +92,33 @@ def batches(session: Session, dataset: Iterable[Any]) -> Iterator[Any]:
             session.loop.turn_done(turn)
 
 
-def _log_finished(what: str, done: int) -> None:
-    logger.info(
-        "this run has finished: %d %s are done, so nothing is trained. To continue training, pass "
-        "a larger total to manager.%s. For another run, pass fresh='a label' or name another "
-        "directory",
-        done,
-        what,
-        what,
+def _training(session: Session, is_left: bool) -> AbstractContextManager[None]:
+    # A loop over a finished run trains nothing, and the run stays finished whatever follows.
+    return session.loop.training() if is_left else nullcontext()
+
+
+def _say_finished(session: Session, what: str, done: int, total: int) -> None:
+    """Say that a loop has nothing to train, because the run has finished.
+
+    Raises:
+        ConfigError: If this process has finished the run itself, or was told before: its further
+            loops expect to train.
+    """
+    layout, step = session.options.layout, session.position.step
+    on = (
+        f"To continue training, pass a larger total to manager.{what}. For another run, pass "
+        "fresh='a label' or name another directory"
     )
+    if is_trained_to_end_here(layout, step, f"{what}={total}"):
+        raise ConfigError(
+            f"This process has just finished the run in {layout.root}: {done} {what} are done, and "
+            f"manager.{what}({total}) would train nothing. Expected one loop over manager.{what}"
+            f"(total), with the {what} of the whole run. {on}."
+        )
+    note_found_finished(layout, step, f"{what}={total}")
+    logger.info("this run has finished: %d %s are done, so nothing is trained. %s", done, what, on)
+
+
+def _note_end(session: Session, began_at: int) -> None:
+    if session.position.step > began_at:
+        note_trained_to_end(session.options.layout, session.position.step)

@@ -34,7 +34,13 @@ _KNOWN: dict[str, Mode] = {
     **dict.fromkeys(_LARGER.split(), "max"),
     **dict.fromkeys(_SMALLER.split(), "min"),
 }
-_REVERSED = frozenset({"neg", "negative", "negated", "minus", "inverse", "inverted"})
+_REVERSING = (
+    "anti complement false inv inverse inverted lost minus missed neg negated negative no non not "
+    "un wrong"
+)
+_REVERSED = frozenset(_REVERSING.split())
+_ONE_MINUS = re.compile(r"(?<![a-z0-9])1(\.0*)?\s*[-\u2212]")
+"""`1-auc` and the like, in which a larger value is worse."""
 
 
 class ComparesMetrics:
@@ -81,7 +87,7 @@ def inferred_direction(monitor: str, directions: Directions | None = None) -> Mo
     words = [word for word in re.split(r"[^a-z0-9]+", monitor.lower()) if word]
     while words and words[-1].isdigit():
         words.pop()
-    if _REVERSED.intersection(words):
+    if _REVERSED.intersection(words) or _ONE_MINUS.search(monitor.lower()) or words[:1] == ["1"]:
         return None
     return next(
         (known for i in range(len(words)) if (known := _KNOWN.get("_".join(words[i:])))), None

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
@@ -16,13 +16,14 @@ Listing = Mapping[str, "Sequence[str] | None"]
 
 _MOST_NAMES = 1000
 
-_OF_A_RUN = frozenset(
+OF_A_RUN = frozenset(
     {
         "aside",
         "architecture",
         "checkpoints",
         "control",
         "export",
+        "fresh",
         "journal",
         "lock",
         "log",
@@ -32,12 +33,15 @@ _OF_A_RUN = frozenset(
         "tensorboard",
     }
 )
+"""The names in a run directory."""
+
 _WEIGHTS = re.compile(r".+\.(keras|h5|hdf5|pt|pth|safetensors)")
 _ORBAX = frozenset({"_CHECKPOINT_METADATA", "_METADATA", "manifest.ocdbt", "ocdbt.process_0"})
 _BACKUP = "training_metadata.json"
+_TUNER = "oracle.json"
+_HIDDEN = re.compile(r"\..+|lost\+found|events\.out\.tfevents\..+|plugins")
 # Files that a scheduler, a script or the user may create there before training.
 _HARMLESS = re.compile(
-    r"\..+|lost\+found|events\.out\.tfevents\..+|"
     r".+\.(cfg|csv|err|ini|json|jsonl|log|md|out|py|sbatch|sh|toml|txt|yaml|yml)"
 )
 
@@ -49,28 +53,29 @@ class Foreign:
     Args:
         what: its content in words, as they follow its path in a message.
         way_on: what to do.
-        refused: whether a run must not be created in it. If not, a run may be created in addition
-            to the files.
     """
 
     what: str
     way_on: str
-    refused: bool = True
 
 
-def recognise(directory: Path, names: Listing, home: Path | None = None) -> Foreign | None:
+def recognise(
+    directory: Path, names: Listing, home: Path | None = None, run: Path | None = None
+) -> Foreign | None:
     """Recognise the content of a directory without a run's journal and checkpoints; pure.
 
     Args:
         directory: its path.
         names: the names in it.
         home: the user's home directory.
+        run: the run to whose own directories it belongs, such as `export`, if there is one.
 
     Returns:
         The description, or None for a directory in which a run may begin.
     """
     return (
         _part_of_a_run(directory, names)
+        or (Foreign(f"is a part of the run in {run}", _name_the_run(run)) if run else None)
         or _runs(directory, names)
         or _training_state(directory, names)
         or _training_state(directory / "checkpoints", dict.fromkeys(names.get("checkpoints") or ()))
@@ -120,14 +125,19 @@ def _training_state(directory: Path, names: Listing) -> Foreign | None:
             "holds a backup of keras.callbacks.BackupAndRestore",
             another + (f". {_load(directory / weights)}" if weights else ""),
         )
+    if _TUNER in names and any(re.fullmatch(r"trial_.+|tuner.*\.json", each) for each in names):
+        each_trial = str(directory.parent / "runs" / "{trial}")
+        return Foreign(
+            "is a project of Keras Tuner",
+            f"Name a directory outside of it, with one run for each trial: {each_trial!r}",
+        )
+    if bundle := _bundle(names):
+        manager = " (tf.train.CheckpointManager)" if STATE_FILE in names else ""
+        return Foreign(
+            f"holds checkpoints of TensorFlow{manager}: {bundle}.index",
+            f"{another}. {_load(directory / bundle)}",
+        )
     for name, inside in names.items():
-        prefix = name.removesuffix(".index")
-        if prefix != name and any(each.startswith(f"{prefix}.data-") for each in names):
-            manager = " (tf.train.CheckpointManager)" if STATE_FILE in names else ""
-            return Foreign(
-                f"holds checkpoints of TensorFlow{manager}: {name}",
-                f"{another}. {_load(directory / prefix)}",
-            )
         if inside is not None and STATE_FILE in inside and name in ("chief", "worker"):
             return Foreign("holds a backup of BackupAndRestore", another)
         if _WEIGHTS.fullmatch(name) and inside is None:
@@ -138,9 +148,28 @@ def _training_state(directory: Path, names: Listing) -> Foreign | None:
             )
         if name == "saved_model.pb" and inside is None:
             return Foreign("is a SavedModel", f"{another}. {_load(directory)}")
+    for name, inside in names.items():
+        if bundle := _bundle(inside or ()):
+            return Foreign(
+                f"holds checkpoints of TensorFlow: {name}/{bundle}.index",
+                f"{another}. {_load(directory / name / bundle)}",
+            )
     if STATE_FILE in names:
         return Foreign("holds checkpoints that another program wrote", another)
     return None
+
+
+def _bundle(names: Collection[str]) -> str | None:
+    """Return the prefix of a checkpoint that TensorFlow has written, if there is one."""
+    prefixes = (name.removesuffix(".index") for name in names if name.endswith(".index"))
+    return next(
+        (
+            prefix
+            for prefix in prefixes
+            if any(each.startswith(f"{prefix}.data-") for each in names)
+        ),
+        None,
+    )
 
 
 def _load(path: Path) -> str:
@@ -153,17 +182,18 @@ def _somebodys(directory: Path, names: Listing, home: Path | None) -> Foreign | 
         return Foreign("is a home or root directory", inside)
     if ".git" in names:
         return Foreign("is a repository of git", inside)
-    others = [
-        name for name in sorted(names) if name not in _OF_A_RUN and not _HARMLESS.fullmatch(name)
-    ]
-    if not others:
-        return None
-    return Foreign(
-        f"already holds other files ({_some(others)})",
-        "They stay as they are, and the run is put beside them. If that is not meant, name another "
-        "directory",
-        refused=False,
-    )
+    others = [name for name in sorted(names) if not _may_be_there(name, names[name])]
+    return Foreign(f"already holds other files ({_some(others)})", inside) if others else None
+
+
+def _may_be_there(name: str, inside: Sequence[str] | None) -> bool:
+    """Return whether a file or directory may be in a run directory before training."""
+    if name in OF_A_RUN or _HIDDEN.fullmatch(name):
+        return True
+    if inside is None:
+        return _HARMLESS.fullmatch(name) is not None
+    # TensorBoard's callback makes `train` and `validation` before training begins.
+    return all(_HIDDEN.fullmatch(each) for each in inside)
 
 
 def _some(names: Sequence[str]) -> str:

@@ -171,7 +171,7 @@ class ManifestHead:
         metrics: the metrics at this position.
         running_averages: whether the metrics are averages over an unfinished epoch. Manifests of
             earlier versions lack this field and count as whole epochs.
-        not_finite: the paths of the first weights and optimizer variables with NaN or infinity.
+        not_finite: the paths of the first variables with NaN or infinity, without those of metrics.
             Manifests of earlier versions lack this field and count as finite.
         final: whether this is the state at the end of training.
         early_stop: who has ended training before its last epoch, if that is its end: `callback`,

@@ -53,13 +53,29 @@ def note_finished(layout: RunLayout, state: Mapping[str, Any]) -> None:
 
 
 def note_trained_to_end(layout: RunLayout, step: int) -> None:
-    """Remember that a `fit` of this process has finished the run at a step."""
-    process_state.trained_to[run_key(layout)] = step
+    """Remember that this process has finished the run at a step."""
+    process_state.trained_to[run_key(layout), ""] = step
 
 
-def is_trained_to_end_here(layout: RunLayout, step: int) -> bool:
-    """Return whether a `fit` of this process has finished the run at its current step."""
-    return process_state.trained_to.get(run_key(layout)) == step
+def note_found_finished(layout: RunLayout, step: int, total: str) -> None:
+    """Remember that this process has asked for a total that the run had reached before.
+
+    Args:
+        layout: the layout of the run.
+        step: its end.
+        total: what was asked for, such as `epochs=3`.
+    """
+    process_state.trained_to[run_key(layout), total] = step
+
+
+def is_trained_to_end_here(layout: RunLayout, step: int, total: str) -> bool:
+    """Return whether a further training of this process trains nothing, which it cannot expect.
+
+    This process has finished the run at its current step, or found it finished with the same total:
+    a program that is started again is told once. See `note_found_finished` for the arguments.
+    """
+    key = run_key(layout)
+    return any(process_state.trained_to.get((key, each)) == step for each in ("", total))
 
 
 def is_finished_by_others(layout: RunLayout, state: Mapping[str, Any]) -> bool:

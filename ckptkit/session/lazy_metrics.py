@@ -60,7 +60,7 @@ def _as_name(name: object) -> str:
 
 
 class UnusableMetrics:
-    """Logs each metric that is not a number once in an attempt."""
+    """Logs once in an attempt each metric that is not a number, and metrics without names."""
 
     def __init__(self) -> None:
         self._named: set[str] = set()
@@ -80,6 +80,17 @@ class UnusableMetrics:
             kind,
             more,
         )
+
+    def note_unnamed(self, metrics: object) -> None:
+        """Log metrics that are no dictionary, unless some were logged before."""
+        if "" not in self._named:
+            self._named.add("")
+            logger.warning(
+                "metrics are not recorded with checkpoints, and no policy can compare them: "
+                "expected numbers by name, such as metrics={'loss': 0.5}, received %s%s",
+                type(metrics).__name__,
+                _shape_of(metrics),
+            )
 
 
 def _shape_of(value: Any) -> str:

@@ -44,7 +44,9 @@ class ProcessState:
         launchers: the client of each launcher's channel, by the channel's directory; None if
             another process uses the channel.
         finished: the objects with which each run was finished, by `run_key`.
-        trained_to: the step at which a `fit` of this process has finished each run, by `run_key`.
+        trained_to: the step at which this process has finished each run, by `run_key` and "";
+            and at which it has found the run finished, by `run_key` and the total that it asked
+            for.
         has_opened: whether this process has opened a run before.
         guard: protects `open_runs`.
     """
@@ -53,7 +55,7 @@ class ProcessState:
     closing: set[threading.Thread] = field(default_factory=set)
     launchers: dict[str, LauncherClient | None] = field(default_factory=dict)
     finished: dict[str, list[weakref.ref[Any]]] = field(default_factory=dict)
-    trained_to: dict[str, int] = field(default_factory=dict)
+    trained_to: dict[tuple[str, str], int] = field(default_factory=dict)
     has_opened: bool = False
     # Reentrant: the garbage collector may run while it is held, and close the run of an abandoned
     # `fit`.

@@ -99,12 +99,15 @@ class RunProgress:
             self._phases.first_step_done()
         self.beats += 1
         self.position, self.running_averages = position, running_averages
-        self.measured(metrics or {})
+        self.measured({} if metrics is None else metrics)
         if self.after_step is not None:
             self.after_step(position.step)
 
     def measured(self, metrics: Mapping[str, Any]) -> None:
         """Add metrics of the current position; tensors are converted only when they are read."""
+        if not isinstance(metrics, Mapping):
+            self._unusable.note_unnamed(metrics)  # a metric must never end a training
+            return
         self.metrics = self.metrics.with_more(metrics)
 
 
@@ -321,7 +324,11 @@ class LoopProgress:
                 f"it trains: the state has its training already. Received: step {step}."
             )
         self._end_pass()
-        self._progress.step_done(replace(self._progress.position, step=step), metrics)
+        began = self._progress.position
+        if step > began.step and not self._phases.has_trained and self._phases.is_between_loops:
+            # The program counts without a loop, so this is the first that is known of its training.
+            self._journal.record(events.TrainingStarted(step=began.step))
+        self._progress.step_done(replace(began, step=step), metrics)
         self._count_by_hand()
 
     def _count_by_hand(self) -> None:

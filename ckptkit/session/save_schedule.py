@@ -143,7 +143,9 @@ class SaveSchedule:
         return reason is not None
 
     def _check_monitors(self, moment: Moment) -> None:
-        """At the end of the first epoch, report monitored metrics that are still missing.
+        """Report monitored metrics that are missing, at the end of the first epoch.
+
+        A loop that counts no epochs is judged after its first turns.
 
         Raises:
             ConfigError: If nothing would ever be saved without them.
@@ -155,10 +157,19 @@ class SaveSchedule:
         at_end_of_epoch = (
             position.batch == 0 and position.epoch > began.epoch and position.step > began.step
         )
-        if not at_end_of_epoch or not (missing := self.monitors.missing()):
+        has_no_epochs = position.batch == position.epoch == 0 and position.step > began.step
+        since = "the first epoch" if at_end_of_epoch else "the loop"
+        missing = (
+            self.monitors.missing()
+            if at_end_of_epoch
+            else self.monitors.missing_in_steps(metrics.raw)
+            if has_no_epochs
+            else []
+        )
+        if not missing:
             return
         try:
-            self.monitors.report(missing, metrics, training=True)
+            self.monitors.report(missing, metrics, training=True, since=since)
         except ConfigError:
             # Saved first, so that the epoch is not lost.
             if not self.is_saved(moment.position):

@@ -10,10 +10,18 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
-from ckptkit.run.manifest import EVALUATED, OPTIMIZER, RESULT, WEIGHTS, StateEntry, TensorEntry
+from ckptkit.run.manifest import (
+    CAPTURED,
+    EVALUATED,
+    OPTIMIZER,
+    RESULT,
+    WEIGHTS,
+    StateEntry,
+    TensorEntry,
+)
 from ckptkit.tracking.data_anchor import AnchorUse
 from ckptkit.tracking.leaves import CapturedLeaves, Leaf, Tensors, no_garbage_collection
-from ckptkit.tracking.tracker import Tracked
+from ckptkit.tracking.tracker import EXTRA, VARIABLES, Tracked
 
 
 @dataclass(frozen=True)
@@ -171,9 +179,12 @@ def _same_bits(a: tf.Tensor, b: tf.Tensor) -> bool:
 _MOST_NAMED = 4
 _CHUNK = 1 << 20
 
+_JUDGED = frozenset({WEIGHTS, RESULT, OPTIMIZER, VARIABLES, EXTRA, CAPTURED})
+"""The roles of the variables that training computes with. A metric may be NaN by itself."""
+
 
 def not_finite(snapshot: Snapshot) -> tuple[str, ...]:
-    """Return the paths of weights and optimizer variables with NaN or infinity.
+    """Return the paths of variables with NaN or infinity, without those of metrics.
 
     Args:
         snapshot: the values that are about to be written.
@@ -185,7 +196,7 @@ def not_finite(snapshot: Snapshot) -> tuple[str, ...]:
     for entry, tensor in snapshot.tensors.values():
         if len(found) == _MOST_NAMED:
             break
-        if entry.kind == "variable" and entry.role in (WEIGHTS, RESULT, OPTIMIZER):
+        if entry.kind == "variable" and entry.role in _JUDGED:
             # A type that NumPy cannot check must not prevent a save.
             try:
                 bad = is_bad(tensor.numpy(), entry)
@@ -199,7 +210,8 @@ def not_finite(snapshot: Snapshot) -> tuple[str, ...]:
 def is_bad(values: Any, entry: TensorEntry) -> bool:
     """Return whether an array contains NaN, or infinity in a trained variable.
 
-    A constant weight, such as a mask, may contain infinity.
+    A constant weight, such as a mask, may contain infinity, and so may a single number outside of
+    Keras' lists, such as the best loss so far.
 
     Args:
         values: the array.
@@ -207,7 +219,8 @@ def is_bad(values: Any, entry: TensorEntry) -> bool:
     """
     if values.dtype.kind in "biuSUO":
         return False
-    judge = np.isfinite if entry.trainable else lambda part: ~np.isnan(part)
+    number = values.size == 1 and entry.role in (VARIABLES, EXTRA, CAPTURED)
+    judge = np.isfinite if entry.trainable and not number else lambda part: ~np.isnan(part)
     flat = values.reshape(-1)
     # Checked in parts, because the result of the comparison takes memory too.
     return not all(

@@ -33,6 +33,9 @@ from ckptkit.tracking.shuffle_orders import iterators_losing_order
 # The names of entries that ckptkit itself adds to the state; `root` belongs to TensorFlow.
 RESERVED_NAMES = ("root", "fit", "loop", "process")
 
+VARIABLES, EXTRA = "variables", "extra"
+"""The roles of variables in none of Keras' lists: outside of Keras' layers, and inside them."""
+
 
 @dataclass(frozen=True)
 class Tracked:
@@ -199,7 +202,7 @@ class _Collector:
             if isinstance(each, keras.Variable | tf.Variable):
                 raw = _tf_variable(each)
                 if raw is not None and self._is_new(raw):
-                    role = "variables" if not isinstance(value, keras.Layer) else "extra"
+                    role = VARIABLES if not isinstance(value, keras.Layer) else EXTRA
                     self.leaves.append(
                         VariableLeaf(
                             f"{name}/{role}/{variables}",

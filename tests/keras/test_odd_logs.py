@@ -72,3 +72,19 @@ def test_logs_that_are_no_numbers_are_left_out():
     assert not_finite(logs) == []
     assert not_finite(logs | {"loss": float("inf")}) == ["loss=inf"]
     assert named_logs(None) == named_logs(0.5) == {}
+
+
+def test_a_loss_whose_settings_cannot_be_read_is_told_and_trained(trainings, run):
+    class Unreadable(trainings.keras.losses.Loss):
+        def call(self, expected, predicted):
+            return trainings.tf.reduce_mean((expected - predicted) ** 2)
+
+        def get_config(self):
+            raise ValueError("no settings")
+
+    made = trainings.model(loss=Unreadable())
+    with trainings.logged() as lines:
+        assert trainings.fit(run, made, epochs=1).epoch == [0]
+    (said,) = [line for line in lines if "Unreadable" in line]
+    assert "ValueError: no settings" in said
+    assert trainings.fit(run, made, epochs=2).epoch == [0, 1], "it is resumed as well"

@@ -115,6 +115,26 @@ def test_a_loop_over_epochs_with_epochs_1_is_an_error_that_says_how(trainings, r
         trainings.fit(run, made, epochs=2, fresh="again", same_process=True)
 
 
+def test_a_restart_does_not_turn_that_error_into_success(trainings, run):
+    """A loop that has failed is started again, as a container does until it ends with 0."""
+    trainings.fit(run, epochs=1)
+    trainings.start_again()
+    made = trainings.model()
+    assert trainings.fit(run, made, epochs=1).epoch == [0], "the first fit gets the weights"
+    with pytest.raises(ckptkit.ConfigError, match=r"just finished the run .*epochs=epoch \+ 1"):
+        trainings.fit(run, made, epochs=1, same_process=True)
+
+
+def test_a_restarted_loop_over_growing_epochs_continues(trainings, run):
+    trainings.fit(run, epochs=2)
+    trainings.start_again()
+    made = trainings.model()
+    for epoch in range(3):
+        history = trainings.fit(run, made, epochs=epoch + 1, same_process=True)
+    assert history.epoch == [0, 1, 2]
+    assert int(made.optimizer.iterations) == 3 * trainings.STEPS
+
+
 def test_fit_three_times_on_the_same_model(trainings, run):
     made = trainings.model()
     histories, values = [], []

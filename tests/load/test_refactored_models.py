@@ -13,7 +13,18 @@ import pytest
 import ckptkit
 from tests.load.conftest import bits, saved_in
 
-FORMS = ["run", "prefix of a run", "prefix", "model.keras", "model.weights.h5", "model.h5"]
+ONLY_AN_ORDER = ["model.h5", "exported", "keras export"]
+"""Forms that store the weights of a class of the user's own in an order, and nothing else."""
+
+FORMS = [
+    "run",
+    "prefix of a run",
+    "prefix",
+    "model.keras",
+    "model.weights.h5",
+    "tf.saved_model.save",
+    *ONLY_AN_ORDER,
+]
 
 X = np.random.default_rng(0).normal(size=(5, 3)).astype("float32")
 
@@ -92,13 +103,85 @@ KINDS = [functional, inside, subclassed]
 @pytest.mark.parametrize("form", FORMS)
 def test_the_structure_decides(form, tmp_path):
     for kind in KINDS:
-        if form == "model.h5" and kind is not functional:
-            continue  # its order is that of the layers, and nothing else is in the file
+        if form in ONLY_AN_ORDER and kind is not functional:
+            continue  # see test_an_order_alone_is_no_match
         saved, model = kind(refactored=False), kind(refactored=True)
         source = saved_in(form, saved, tmp_path / kind.__name__)
         report = ckptkit.load_weights(model, source)
         assert np.array_equal(outputs(model), outputs(saved)), kind.__name__
         assert {each.by for each in report.matched} == {"structure"}, kind.__name__
+
+
+@pytest.mark.parametrize("form", ONLY_AN_ORDER)
+def test_an_order_alone_is_no_match(form, tmp_path):
+    for kind in (inside, subclassed):
+        saved, model = kind(refactored=False), kind(refactored=True)
+        source = saved_in(form, saved, tmp_path / kind.__name__)
+        before = bits(model)
+        with pytest.raises(ckptkit.IncompatibleStateError, match=r"order(?s:.*)weights\.h5"):
+            ckptkit.load_weights(model, source)
+        assert bits(model) == before, kind.__name__
+
+
+class Headed(keras.Model):
+    """Two layers of one form and a head, with names of the user's own or without."""
+
+    def __init__(self, order: str, names: bool = False) -> None:
+        super().__init__()
+        for each in order.split():
+            setattr(self, each, keras.layers.Dense(3, name=each if names else None))
+        self.head = keras.layers.Dense(2)
+        self(np.zeros((1, 3), "float32"))
+
+    def get_config(self):
+        return {}
+
+    def call(self, x):
+        return self.head(self.last(keras.activations.tanh(self.first(x))))
+
+
+@pytest.mark.parametrize("form", ONLY_AN_ORDER)
+def test_what_the_order_identifies_is_loaded_without_strict(form, tmp_path):
+    saved, model = Headed("first last"), Headed("last first")
+    source = saved_in(form, saved, tmp_path)
+    before = model.first.kernel.numpy().tobytes()
+    report = ckptkit.load_weights(model, source, strict=False)
+    assert [each.kind for each in report.differences] == ["order"] * 4
+    assert "order" in str(report)
+    assert np.array_equal(model.head.kernel, saved.head.kernel)
+    assert model.first.kernel.numpy().tobytes() == before
+
+
+def test_names_of_layers_settle_an_order(tmp_path):
+    saved, model = Headed("first last", names=True), Headed("last first", names=True)
+    source = saved_in("model.h5", saved, tmp_path)
+    ckptkit.load_weights(model, source)
+    assert np.array_equal(outputs(model), outputs(saved))
+
+
+@keras.saving.register_keras_serializable("tests.refactored")
+class Scales(keras.layers.Layer):
+    """Weights of the layer's own, with names, made in one order or the other."""
+
+    def __init__(self, order: str = "", **options):
+        super().__init__(**options)
+        for each in order.split():
+            self.__dict__[each] = self.add_weight(shape=(3,), name=each, initializer="normal")
+
+    def call(self, x):
+        return (x + self.__dict__["a"]) * self.__dict__["b"]
+
+
+@pytest.mark.parametrize("form", ONLY_AN_ORDER)
+def test_weights_of_a_layers_own_are_known_by_their_names(form, tmp_path):
+    saved, same, model = (
+        keras.Sequential([keras.Input((3,)), Scales(order)]) for order in ("a b", "a b", "b a")
+    )
+    source = saved_in(form, saved, tmp_path)
+    ckptkit.load_weights(same, source)
+    assert np.array_equal(outputs(same), outputs(saved))
+    with pytest.raises(ckptkit.IncompatibleStateError, match="order"):
+        ckptkit.load_weights(model, source)
 
 
 def test_a_run_does_not_resume_with_layers_that_have_changed_places(tmp_path):

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import math
 
+import numpy as np
 import pytest
 
 import ckptkit
+from ckptkit.cli.run_state import run_state
 from tests.keras.conftest import journal_events
 
 
@@ -104,6 +106,7 @@ def test_a_fold_loop_over_one_directory(trainings, run):
 def test_a_finished_loop_says_what_leads_on(trainings, run, loop):
     manager, _ = new_manager(trainings, run)
     for total, left in ((2, [0, 1]), (2, []), (3, [2])):
+        trainings.start_again()
         with trainings.logged() as lines, manager:
             done = list(getattr(manager, loop)(total))
         assert done == [number + (loop == "steps") for number in left]
@@ -117,6 +120,52 @@ def test_a_finished_loop_says_what_leads_on(trainings, run, loop):
             if said
             else True
         )
+
+
+@pytest.mark.parametrize("loop", ["steps", "epochs"])
+@pytest.mark.parametrize("how", ["same manager", "new manager", "one with"])
+@pytest.mark.parametrize("restarted", [False, True])
+def test_a_further_loop_that_trains_nothing_is_an_error(trainings, run, loop, how, restarted):
+    """`for epoch in range(3): with manager: for step in manager.steps(4)` would train one epoch."""
+    state, done = {"v": trainings.tf.Variable(1.0)}, 0
+    managers = [ckptkit.CheckpointManager(run, state, background=False) for _ in range(2)]
+    if restarted:
+        with managers[0]:
+            assert len(list(getattr(managers[0], loop)(4))) == 4
+        trainings.start_again()
+
+    def train(manager):
+        nonlocal done
+        done += len(list(getattr(manager, loop)(4)))
+
+    wrong = pytest.raises(
+        ckptkit.ConfigError,
+        match=rf"just finished the run .*4 {loop} are done.*{loop}\(4\) would train nothing.*"
+        r"larger total.*fresh=",
+    )
+    first, second = managers if how == "new manager" else managers[:1] * 2
+    if how == "one with":
+        with wrong, first:
+            train(first)
+            train(first)
+    else:
+        with first:
+            train(first)
+        with wrong, second:
+            train(second)
+    assert done == (0 if restarted else 4)
+    with second:
+        assert len(list(getattr(second, loop)(6))) == 2, "a larger total trains on"
+
+
+def test_a_further_loop_leaves_the_run_finished(trainings, run):
+    with new_manager(trainings, run)[0] as manager:
+        list(manager.steps(2))
+    trainings.start_again()
+    with pytest.raises(ckptkit.ConfigError), new_manager(trainings, run)[0] as manager:
+        list(manager.steps(2))
+        list(manager.steps(2))
+    assert run_state(ckptkit.open_run(run).journal, 0.0).name == "finished"
 
 
 def test_data_inside_of_data_is_an_error(trainings, run):
@@ -389,3 +438,59 @@ def test_a_loop_that_fails_is_watched_no_longer(trainings, run):
             assert step / 0
     assert error.value.__traceback__ is not None
     assert not context.context().op_callbacks
+
+
+@pytest.mark.parametrize("by_hand", [False, True])
+def test_a_misspelled_monitor_ends_a_loop_in_its_first_turn(trainings, run, by_hand):
+    """It was named at the end only, after a training that had saved nothing."""
+    manager, train = new_manager(trainings, run, save=ckptkit.OnBest("los", mode="min"))
+    done = 0
+    with (
+        pytest.raises(ckptkit.ConfigError, match=r"'los', which the loop did not report.*loss"),
+        manager,
+    ):
+        if by_hand:
+            for step in range(1, 300):
+                done = step
+                manager.maybe_save(step, metrics={"loss": train()})
+        else:
+            for done in manager.steps(300):  # noqa: B007
+                manager.log(loss=train())
+    assert done <= 2
+    assert ckptkit.open_run(run).find("latest").step == 1, "what was trained is saved"
+
+
+def test_a_missing_monitor_of_a_loop_is_named_while_it_trains(trainings, run):
+    manager, _ = new_manager(
+        trainings,
+        run,
+        save=ckptkit.EveryNSteps(500) | ckptkit.OnBest("bleu", mode="max"),
+        keep=ckptkit.KeepBest("los", mode="min"),
+    )
+    told = []
+    with trainings.logged() as lines, manager:
+        for step in manager.steps(200):
+            told += [step] * len(
+                [each for each in lines if "was not reported" in each][len(told) :]
+            )
+            manager.log(loss=1.0)
+    assert len(told) == 2
+    assert told[0] <= 3, "the misspelled one"
+    assert told[1] < 150
+
+
+@pytest.mark.parametrize(
+    "metrics", [[1, 2], "loss=3", 3.0, {"a": 1}.items(), np.zeros(3), True], ids=repr
+)
+def test_metrics_without_names_are_told_once_and_end_nothing(trainings, run, metrics):
+    manager, train = new_manager(trainings, run, save=ckptkit.EveryNSteps(1))
+    with trainings.logged() as lines, manager:
+        for step in range(1, 5):
+            train()
+            (manager.save if step % 2 else manager.maybe_save)(step, metrics=metrics)
+        train()
+        manager.save(5, metrics={"loss": 0.5})
+    said = [line for line in lines if "numbers by name" in line]
+    assert len(said) == 1
+    assert type(metrics).__name__ in said[0]
+    assert ckptkit.open_run(run).find("latest").metrics == {"loss": 0.5}

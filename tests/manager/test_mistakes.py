@@ -426,9 +426,10 @@ def all_runs_for_one(run):
         pass
 
 
-@mistake(r"already holds other files \(photos\).*name another directory")
+@mistake(r"already holds other files \(photos\).*Nothing was written.*Name a directory in it")
 def a_directory_with_photos(run):
     (run / "photos").mkdir(parents=True)
+    (run / "photos" / "1.png").touch()
     with manager(run):
         pass
 

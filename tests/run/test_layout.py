@@ -9,11 +9,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import ckptkit
+from ckptkit.exports.version_directories import check_base
 from ckptkit.layout import (
     CheckpointName,
     RunLayout,
     is_removing,
     journal_attempt,
+    literal_braces,
     replaced_name,
     run_layout,
     writing_attempt,
@@ -127,7 +129,33 @@ def test_a_url_is_no_run_directory(url):
     assert url in str(caught.value)
 
 
-@pytest.mark.parametrize("directory", ["", b"run", b""])
+@pytest.mark.parametrize("of", [run_layout, check_base])
+@pytest.mark.parametrize("url", ["s3://bucket/x", "gs://bucket", "hdfs://host/run"])
+def test_a_url_as_a_path_is_no_directory_either(of, url, monkeypatch, tmp_path):
+    """`Path` drops the second slash, and a directory of the name `s3:` was made."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("BUCKET", url)
+    for directory in (Path(url), "$BUCKET/runs"):
+        with pytest.raises(ckptkit.ConfigError, match="Received the URL"):
+            of(directory)
+    (tmp_path / f"{url.partition(':')[0]}:").mkdir()
+    assert of(Path(url)), "a directory of that name is meant"
+
+
+@pytest.mark.parametrize("text", ["$EMPTY/x", "${EMPTY}/x", "$EMPTY", "/data/${EMPTY}/x"])
+def test_an_empty_variable_in_the_place_of_a_directory_is_an_error(monkeypatch, text):
+    monkeypatch.setenv("EMPTY", "")
+    with pytest.raises(ckptkit.ConfigError, match=r"variable \$\{?EMPTY\}?, which is empty"):
+        run_layout(text)
+    assert run_layout("runs${EMPTY}/x").root == Path("runs/x")
+
+
+def test_a_variable_in_braces_is_no_forgotten_f_string():
+    assert literal_braces("${SCRATCH}/run") is None
+    assert literal_braces("${SCRATCH}/{fold}") == "{fold}"
+
+
+@pytest.mark.parametrize("directory", ["", b"run", b"", " ", "\t \n"])
 def test_what_is_no_path_is_said(directory):
     with pytest.raises(ckptkit.ConfigError, match="Received"):
         run_layout(directory)

@@ -49,10 +49,12 @@ def errors(directory: str) -> dict[str, str]:
     (root / "file").write_text("")
     (root / "models").mkdir()
     (root / "models" / "best.keras").write_text("")
+    (root / "data").mkdir()
+    (root / "data" / "photo.png").write_text("")
     (root / "linked").mkdir()
     (root / "linked" / "seed").symlink_to(root)
     found = {}
-    for name in ("file", "file/run", "models", "linked", "{trial}", "$NOT_SET/run"):
+    for name in ("file", "file/run", "data", "models", "linked", "{trial}", "$NOT_SET/run"):
         try:
             ckptkit.seeded(root / name if name[0] != "$" else name)
         except ckptkit.CheckpointError as error:
@@ -60,11 +62,11 @@ def errors(directory: str) -> dict[str, str]:
     return found
 
 
-def with_other_files(directory: str) -> list[str]:
-    """The warnings of a start in a directory with other files: from `seeded` and the manager."""
+def with_the_run_open(directory: str) -> list[str]:
+    """The warnings of `seeded` and of the manager, with the run closed and open."""
     root, said = Path(directory) / "run", Said()
     root.mkdir()
-    (root / "notes.rst").write_text("")
+    (root / "notes.txt").write_text("")
     ckptkit.seeded(root)
     with ckptkit.CheckpointManager(root, {"weight": tf.Variable(1.0)}) as manager:
         for _ in manager.steps(1):

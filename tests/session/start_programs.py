@@ -6,6 +6,7 @@ processes does; no right is needed for that, and nothing is patched.
 
 from __future__ import annotations
 
+import logging
 import os
 import signal
 import threading
@@ -78,3 +79,24 @@ def refused_to_the_handlers() -> None:
     assert present() != before
     guard.restore()
     assert present() == before
+
+
+def counts_by_hand(run: str, killed: bool) -> list[str]:
+    """Counts its own steps, and is killed after some of them or closes the run at once."""
+    said: list[str] = []
+
+    class Notes(logging.Handler):
+        def emit(self, record: logging.LogRecord) -> None:
+            said.append(record.getMessage())
+
+    logging.getLogger("ckptkit").addHandler(Notes())
+    value = tf.Variable(0.0)
+    manager = ckptkit.CheckpointManager(run, {"v": value}, save=ckptkit.EveryNSteps(10**6))
+    manager.restore_or_initialize()
+    for step in range(1, 51 if killed else 1):
+        value.assign_add(1.0)
+        manager.maybe_save(step)
+    if killed:
+        os.kill(os.getpid(), signal.SIGKILL)
+    manager.close()
+    return said

@@ -69,3 +69,34 @@ def test_with_another_policy_or_at_the_end_it_is_a_warning(save, training, caplo
     (line,) = caplog.messages
     assert "the metric 'val_los' was not reported" in line
     assert "Reported metrics: loss. A val_ metric needs validation_data in fit." in line
+
+
+@pytest.mark.parametrize(
+    ("name", "reported", "misspelled"),
+    [
+        ("val_los", "val_loss", True),
+        ("los", "loss", True),
+        ("val_acuracy", "val_accuracy", True),
+        ("lossl", "loss", True),
+        ("val_lsos", "val_loss", True),
+        ("val_accuracy", "accuracy", False),
+        ("accuracy", "val_accuracy", False),
+        ("g_loss", "d_loss", False),
+        ("top_5", "top_1", False),
+        ("recall_10", "recall_1", False),
+        ("bleu", "loss", False),
+    ],
+)
+def test_a_loop_without_epochs_names_a_misspelled_metric_at_once(name, reported, misspelled):
+    seen = watch(ckptkit.OnBest(name, mode="min"))
+    assert seen.missing_in_steps([]) == []
+    assert seen.missing_in_steps([reported]) == ([name] if misspelled else [])
+    assert seen.missing_in_steps([reported]) == []
+
+
+def test_another_missing_metric_is_named_after_some_turns():
+    seen = watch(ckptkit.OnBest("bleu", mode="max"), ckptkit.KeepBest("val_loss"))
+    turns = [seen.missing_in_steps(["loss"]) for _ in range(300)]
+    assert [each for each in turns if each] == [["bleu", "val_loss"]]
+    assert not any(turns[:20]), "a loop may evaluate every few steps"
+    assert any(turns[:150])

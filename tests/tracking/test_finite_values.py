@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import keras
 import numpy as np
 import pytest
+import tensorflow as tf
 
+import ckptkit
 from ckptkit.errors import ExportError
 from ckptkit.exports.finite_weights import check_finite
 from ckptkit.policies import Candidate, KeepLatest, decide, rank
@@ -82,3 +85,63 @@ def test_they_are_not_published_unless_asked():
     )
     with pytest.raises(ExportError, match=r"dense/kernel at step 3 .* name the step: --step 3\."):
         check_finite(head, "--step 3")
+
+
+class Weights(tf.Module):
+    def __init__(self):
+        self.inner = {"w": tf.Variable([1.0, 2.0])}
+
+
+class Stats(keras.layers.Layer):
+    """A layer with a variable of TensorFlow's own, which is in none of Keras' lists."""
+
+    def __init__(self):
+        super().__init__()
+        self.running = tf.Variable([1.0, 2.0], trainable=False)
+
+    def call(self, x):
+        return x
+
+
+def states():
+    """States outside of Keras' models, each with the variable in it that will be spoilt."""
+    for dtype in ("float32", "bfloat16", "float16", "float64", "complex64"):
+        variable = tf.Variable(tf.cast([1.0, 2.0], dtype))
+        yield dtype, variable, variable
+    alone = keras.Variable([1.0, 2.0])
+    yield "keras.Variable", alone, alone
+    number = tf.Variable(1.0)
+    yield "number", number, number
+    module = Weights()
+    yield "tf.Module", module, module.inner["w"]
+    among = {"a": [tf.Variable([1.0, 2.0])]}
+    yield "dict", among, among["a"][0]
+    layer = Stats()
+    layer(np.zeros((1, 2), "float32"))
+    yield "layer", layer, layer.running
+
+
+@pytest.mark.parametrize("case", list(states()), ids=lambda case: case[0])
+def test_nan_in_any_variable_is_noticed(case, tmp_path):
+    _, state, variable = case
+    with ckptkit.CheckpointManager(
+        tmp_path / "run", {"state": state}, keep=ckptkit.KeepLatest(1)
+    ) as manager:
+        manager.save(1)
+        variable.assign(variable * float("nan"))
+        manager.save(2)
+        manager.save(3)
+    found = ckptkit.open_run(tmp_path / "run").checkpoints
+    assert [(each.step, bool(each.head.not_finite)) for each in found] == [(1, False), (3, True)]
+
+
+def test_infinity_counts_in_arrays_but_not_as_a_start_value(tmp_path):
+    for name, value, bad in (
+        ("number", tf.Variable(np.inf), False),
+        ("mask", tf.Variable([0.0, -np.inf], trainable=False), False),
+        ("array", tf.Variable([0.0, np.inf]), True),
+    ):
+        with ckptkit.CheckpointManager(tmp_path / name, {"value": value}) as manager:
+            manager.save(1)
+        (found,) = ckptkit.open_run(tmp_path / name).checkpoints
+        assert bool(found.head.not_finite) == bad, name

@@ -21,7 +21,7 @@ from ckptkit.keras.same_training_check import note_finished_model
 from ckptkit.log import logger
 from ckptkit.restore.newest_checkpoint import DivergedError
 from ckptkit.run.checkpoint_catalog import Checkpoint
-from ckptkit.session.finish_record import note_trained_to_end
+from ckptkit.session.finish_record import note_found_finished, note_trained_to_end
 from ckptkit.session.phase import SessionPhase
 from ckptkit.session.saver import Taken
 
@@ -159,8 +159,11 @@ class TrainingEnd:
             fit.session.stopping.serve(leave=fit.cleanup.prepare_exit)
             # Done last, because a fit that was stopped before this point may be called again.
             note_finished_model(fit.session.options.layout, fit.model)
+            layout, step = fit.session.options.layout, fit.session.position.step
             if self._final is not None:
-                note_trained_to_end(fit.session.options.layout, fit.session.position.step)
+                note_trained_to_end(layout, step)
+            else:
+                note_found_finished(layout, step, f"epochs={fit.epochs}")
         except BaseException as caught:
             error = caught
             raise
