@@ -2,44 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 
-from ckptkit.compat import tf_checkpoint, tf_data
-from ckptkit.policies.anchor_policies import AnchorPolicy, PositionCosts, PositionForm
+from ckptkit.compat import tf_checkpoint
+from ckptkit.data.draw_meter import DrawMeter
+from ckptkit.policies.anchor_policies import PositionCosts, PositionForm
 from ckptkit.tracking.data_anchor import AnchorUse, DataAnchor
 from ckptkit.tracking.leaves import Tensors
-
-
-@dataclass
-class DrawMeter:
-    """What reading a pipeline's state and its batches takes, for all iterators over it.
-
-    Args:
-        policy: decides what a save stores.
-        monotonic: returns the seconds of the monotonic clock.
-        serialize_secs: how long it last took to read an iterator's state; None before that.
-        draw_secs: how long it took to draw one batch again; None before that.
-    """
-
-    policy: AnchorPolicy
-    monotonic: Callable[[], float]
-    serialize_secs: float | None = None
-    draw_secs: float | None = None
-    _buffered: dict[int, int | None] = field(default_factory=dict)
-
-    def buffered_bytes(self, iterator: Any) -> int | None:
-        """Return how many bytes an iterator buffers by its description, or None if unknown."""
-        dataset = tf_data.dataset_of(iterator)
-        if id(dataset) not in self._buffered:
-            self._buffered = {id(dataset): tf_data.buffered_bytes(dataset)}
-        return self._buffered[id(dataset)]
-
-    def drew(self, batches: int, secs: float) -> None:
-        """Note how long it took to draw batches again."""
-        if batches:
-            self.draw_secs = secs / batches
 
 
 @dataclass(frozen=True)
@@ -81,6 +51,7 @@ class IteratorPosition:
         countable: whether drawing the same number of batches again gives the same batches.
 
     Attributes:
+        meter: what the pipeline costs.
         taken: what the newest snapshot stores.
     """
 
@@ -93,7 +64,7 @@ class IteratorPosition:
         *,
         countable: bool = True,
     ) -> None:
-        self.iterator, self._meter = iterator, meter
+        self.iterator, self.meter = iterator, meter
         self._anchor, self._countable = anchor, countable
         self._began, self._drawn_then = meter.monotonic(), drawn
         self.taken = PositionForSave({})
@@ -112,31 +83,34 @@ class IteratorPosition:
         if ahead or form == "count":
             self.taken = PositionForSave({}, self._anchor, drawn - self._from)
             return self.taken
-        began = self._meter.monotonic()
+        began = self.meter.monotonic()
         tensors = tf_checkpoint.serialize(self.iterator)
-        self._meter.serialize_secs = self._meter.monotonic() - began
+        self.meter.read(self.meter.monotonic() - began)
         if form == "state":
             self.taken = PositionForSave(tensors)
         else:
             self._anchor = DataAnchor(drawn, tensors, parts=tuple(tensors))
-            self._began, self._drawn_then = self._meter.monotonic(), drawn
+            self._began, self._drawn_then = self.meter.monotonic(), drawn
             self.taken = PositionForSave({}, self._anchor)
         return self.taken
 
     def _form(self, drawn: int) -> PositionForm:
-        return self._meter.policy.form(self._costs(drawn)) if self._countable else "state"
+        return self.meter.policy.form(self._costs(drawn)) if self._countable else "state"
 
     @property
     def _from(self) -> int:
         return self._anchor.batches if self._anchor is not None else 0
 
     def _costs(self, drawn: int) -> PositionCosts:
-        secs = self._meter.monotonic() - self._began
+        secs = self.meter.monotonic() - self._began
         step_secs = secs / max(drawn - self._drawn_then, 1)
-        measured = self._meter.draw_secs
+        measured = self.meter.draw_secs
+        buffered = self.meter.buffered(self.iterator)
         return PositionCosts(
-            buffered_bytes=self._meter.buffered_bytes(self.iterator),
-            serialize_secs=self._meter.serialize_secs,
+            buffered_rows=buffered.rows,
+            buffered_bytes=buffered.size_bytes,
+            serialize_secs=self.meter.serialize_secs,
+            readings=self.meter.readings,
             batches=drawn - self._from,
             secs=secs,
             draw_secs=step_secs if measured is None else measured,

@@ -152,7 +152,8 @@ class IteratorLeaf:
 
     def assign(self, tensors: Mapping[str, tf.Tensor]) -> None:
         restore_iterator(self._position.iterator, tensors, self._undrawn - self._since)
-        draw_batches(self._position.iterator, min(self._undrawn, self._since))
+        again = min(self._undrawn, self._since)
+        self._position.meter.draw(lambda: draw_batches(self._position.iterator, again))
 
 
 def uses_cache(iterator: Any) -> bool:
@@ -160,14 +161,18 @@ def uses_cache(iterator: Any) -> bool:
     return shuffle_orders.uses_cache(tf_data.stage_of(tf_data.dataset_of(iterator)))
 
 
-def advances_when_made(iterator: Any) -> bool:
-    """Return whether to make an iterator suffices to get the next one's order.
+def needs_full_cache(iterator: Any, *, restores: bool) -> bool:
+    """Return whether the first pass must be read again, to fill a cache.
 
-    See `shuffle_orders.advances_when_made`.
+    A restored iterator needs a full cache. Otherwise a later pass can fill it too, if every pass
+    would fill it with the same elements.
+
+    Args:
+        iterator: a tf.data iterator.
+        restores: whether a saved state will be restored.
     """
-    return isinstance(iterator, tf.data.Iterator) and shuffle_orders.advances_when_made(
-        tf_data.stage_of(tf_data.dataset_of(iterator))
-    )
+    stage = tf_data.stage_of(tf_data.dataset_of(iterator))
+    return shuffle_orders.uses_cache(stage) and (restores or shuffle_orders.caches_order(stage))
 
 
 def repeats_orders_in_pass(iterator: Any, *, endless: bool) -> bool:

@@ -131,6 +131,11 @@ def uses_cache(stage: Stage) -> bool:
     return any(each.kind == "CacheDataset" for each in _stages(stage))
 
 
+def caches_order(stage: Stage) -> bool:
+    """Return whether a cache may get different elements or another order in another pass."""
+    return any(each.kind == "CacheDataset" and draws_order(each) for each in _stages(stage))
+
+
 def repeats_orders(stage: Stage) -> bool:
     """Return whether one pass over the data uses several orders, because a shuffle is repeated."""
     return any(

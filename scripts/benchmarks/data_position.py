@@ -84,7 +84,7 @@ def measure_saves(way: str, rows: Rows, options: argparse.Namespace, base: Path)
     for _ in range(options.repeats):
         secs["plain"].append(train(rows.dataset(), steps))
         directory = Path(tempfile.mkdtemp(dir=base))
-        kept = {"save": ckptkit.EveryNSteps(every), "keep": ckptkit.KeepLatest(2)}
+        kept: dict[str, Any] = {"save": ckptkit.EveryNSteps(every), "keep": ckptkit.KeepLatest(2)}
         secs["ckptkit"].append(train(rows.dataset(), steps, run=directory / "run", **kept))
         for event in saves_of(directory / "run"):
             stalls["ckptkit"].append(event.snapshot_secs)
@@ -218,7 +218,7 @@ def measure_resume(
             return True
 
     last = max(options.epochs)
-    kept = {"save": InTheMiddle(), "keep": ckptkit.KeepLatest(100), "exact": "off"}
+    kept: dict[str, Any] = {"save": InTheMiddle(), "keep": ckptkit.KeepLatest(100), "exact": "off"}
     first = base / "first"
     with suppress(End):
         train(

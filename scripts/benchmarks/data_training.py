@@ -190,7 +190,7 @@ def fit(
         model = _with_iterator(model)
     times: list[float] = []
 
-    class Timer(keras.callbacks.Callback):  # type: ignore[misc]
+    class Timer(keras.callbacks.Callback):
         def on_train_batch_end(self, batch: int, logs: Any = None) -> None:
             if len(times) < 2 or len(times) == steps:
                 times.append(time.perf_counter())

@@ -5,8 +5,9 @@ from __future__ import annotations
 from typing import Any
 
 from ckptkit.compat import keras_fit
+from ckptkit.data.draw_meter import DrawMeter
 from ckptkit.data.drawing_state import DrawingState
-from ckptkit.data.iterator_position import DrawMeter, IteratorPosition
+from ckptkit.data.iterator_position import IteratorPosition
 from ckptkit.data.iterator_state import IteratorLeaf
 from ckptkit.keras.callback_list import OtherCallbacks
 from ckptkit.keras.fit.captured_variables import CapturedVariables

@@ -7,7 +7,7 @@ from dataclasses import replace
 from typing import Any
 
 from ckptkit.compat import keras_fit
-from ckptkit.data.iterator_position import DrawMeter
+from ckptkit.data.draw_meter import DrawMeter
 from ckptkit.export.export_spec import ExportSpec
 from ckptkit.keras.callback_list import OtherCallbacks
 from ckptkit.keras.fit.begin_fit import begin_fit, check_run, with_direction
