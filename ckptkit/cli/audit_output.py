@@ -32,9 +32,10 @@ _CAUSES = {
     "inexact": (
         "Values that are not in the state start from the beginning after an interruption. Look "
         "for: "
-        "tf.random.* without a generator (use tf.random.Generator or keras.random with a "
-        "SeedGenerator, and put it into the state); Python objects that training changes and "
-        "the state does not contain; files that the script reads back; data from generators. "
+        "tf.random.* without a generator (pass exact='replace'; or use tf.random.Generator or "
+        "keras.random with a SeedGenerator, and put it into the state); Python objects that "
+        "training changes and the state does not contain; files that the script reads back; data "
+        "from generators. "
         "docs/exactness.md has the list."
     ),
     "not_reproducible": (

@@ -14,7 +14,7 @@ from collections.abc import Callable, Sequence
 
 from ckptkit.exit_codes import ExitCode
 
-COMMANDS = frozenset({"show", "tensors", "diff", "verify"})
+COMMANDS = frozenset({"show", "tensors", "diff", "verify", "export"})
 """The commands that read values of files that may come from strangers."""
 
 _CRASHES = frozenset(

@@ -14,6 +14,7 @@ from ckptkit.cli.console import json_option, print_json, print_line, print_table
 from ckptkit.cli.path_target import FileTarget, find_target
 from ckptkit.cli.plain_text import ago, count, date, metrics, plain
 from ckptkit.log import size
+from ckptkit.run.anchor_entry import AnchorEntry
 from ckptkit.run.checkpoint_catalog import Checkpoint
 from ckptkit.run.manifest import Manifest, TensorEntry
 
@@ -85,6 +86,14 @@ def settings(values: Mapping[str, object]) -> str:
     return "  ".join(f"{name}={text}" for name, text in given.items())
 
 
+def anchor_words(anchor: AnchorEntry) -> str:
+    """Return what a resume reads of an iterator, as text."""
+    return (
+        f"{anchor.key}: its state after {count(anchor.batches, 'batch', 'batches')}, and "
+        f"{anchor.since} more to draw again ({anchor.name})"
+    )
+
+
 def _as_json(checkpoint: Checkpoint) -> dict[str, object]:
     manifest = checkpoint.manifest
     return {
@@ -107,6 +116,15 @@ def _as_json(checkpoint: Checkpoint) -> dict[str, object]:
         "files": [
             {"name": file.name, "size_bytes": file.size_bytes, "digest": file.digest}
             for file in manifest.files
+        ],
+        "anchors": [
+            {
+                "name": anchor.name,
+                "key": anchor.key,
+                "batches": anchor.batches,
+                "since": anchor.since,
+            }
+            for anchor in manifest.anchors
         ],
         "states": [
             {
@@ -147,6 +165,7 @@ def _show(checkpoint: Checkpoint, now: float) -> None:
                 "versions",
                 "  ".join(f"{name} {version}" for name, version in manifest.versions.items()),
             ],
+            *(["data", anchor_words(anchor)] for anchor in manifest.anchors),
             ["directory", str(checkpoint.path)],
         ],
         indent=2,

@@ -135,11 +135,19 @@ def object_graph(serialized: bytes) -> list[GraphNode]:
 
     Args:
         serialized: the value under `OBJECT_GRAPH`.
+
+    Raises:
+        ValueError: If it is not such a message.
     """
+    from google.protobuf.message import DecodeError
     from tensorflow.core.protobuf.trackable_object_graph_pb2 import TrackableObjectGraph
 
+    try:
+        graph = TrackableObjectGraph.FromString(serialized)
+    except DecodeError as error:
+        raise ValueError("its object graph is no message of TensorFlow") from error
     nodes = []
-    for node in TrackableObjectGraph.FromString(serialized).nodes:
+    for node in graph.nodes:
         value = next((each for each in node.attributes if each.name == "VARIABLE_VALUE"), None)
         nodes.append(
             GraphNode(

@@ -242,6 +242,42 @@ def unseeded_random_ops(dataset: Any) -> list[str]:
     return sorted(found.union(*(unseeded_random_ops(each) for each in dataset._inputs())))
 
 
+def has_unseeded_orders(dataset: Any) -> bool:
+    """Return whether a pipeline takes orders from seeds that each process draws anew.
+
+    Reason: only private attributes contain the seeds of stages. TensorFlow replaces two zeros by
+    random numbers when an iterator is made, and saves these with the iterator.
+    """
+    return any(
+        not int(stage._seed) and not int(stage._seed2)
+        for stage in stages_in(dataset)
+        if hasattr(stage, "_seed") and hasattr(stage, "_seed2")
+    )
+
+
+def is_deterministic(dataset: Any) -> bool:
+    """Return whether a pipeline gives the same elements whatever its threads do.
+
+    Reason: only a private attribute says what one stage was given, and of an interleave only the
+    graph does.
+    """
+    return dataset.options().deterministic is not False and all(
+        map(_is_deterministic_stage, stages_in(dataset))
+    )
+
+
+def _is_deterministic_stage(stage: Any) -> bool:
+    if type(stage).__name__.lstrip("_") != "ParallelInterleaveDataset":
+        return getattr(stage, "_deterministic", None) != "false"
+    # Only the graph up to this stage: its input is mostly a list of files.
+    text = tf.raw_ops.DatasetToGraphV2(input_dataset=stage._variant_tensor).numpy()
+    graph = tf.compat.v1.GraphDef.FromString(text)
+    return not any(
+        node.op.startswith("ParallelInterleaveDataset") and node.attr["deterministic"].s == b"false"
+        for node in graph.node
+    )
+
+
 def shuffles_in(state: tf.Tensor) -> int:
     """Return the number of shuffles that have data in an iterator's saved state.
 

@@ -13,16 +13,25 @@ import numpy as np
 
 STATEFUL_RANDOM_OPS = frozenset(
     {
-        "RandomUniform",
-        "RandomUniformInt",
-        "RandomStandardNormal",
-        "TruncatedNormal",
+        "AllCandidateSampler",
+        "FixedUnigramCandidateSampler",
+        "LearnedUnigramCandidateSampler",
+        "LogUniformCandidateSampler",
+        "Multinomial",
         "ParameterizedTruncatedNormal",
+        "RandomCrop",
         "RandomGamma",
         "RandomPoisson",
         "RandomPoissonV2",
         "RandomShuffle",
-        "Multinomial",
+        "RandomStandardNormal",
+        "RandomUniform",
+        "RandomUniformInt",
+        "SampleDistortedBoundingBox",
+        "SampleDistortedBoundingBoxV2",
+        "ThreadUnsafeUnigramCandidateSampler",
+        "TruncatedNormal",
+        "UniformCandidateSampler",
     }
 )
 """TensorFlow's random operations whose state is inside their kernels, with or without a seed."""
@@ -61,11 +70,13 @@ class EagerOperations:
     Reason: no public name observes operations as they run, or gives the graph of a traced function.
 
     Attributes:
-        random: the names of these operations.
+        eager: the names of these operations that ran by themselves.
+        traced: the names of those in a `tf.function`.
     """
 
     def __init__(self) -> None:
-        self.random: set[str] = set()
+        self.eager: set[str] = set()
+        self.traced: set[str] = set()
         self._examined: set[str] = set()
         self._seeds = _DrawnSeeds()
 
@@ -94,8 +105,10 @@ class EagerOperations:
     ) -> None:
         name = operation.decode() if isinstance(operation, bytes) else str(operation)
         if name in STATEFUL_RANDOM_OPS:
-            if graph is not None or not self._seeds.include(attributes):
-                self.random.add(name)
+            if graph is not None:
+                self.traced.add(name)
+            elif not self._seeds.include(attributes):
+                self.eager.add(name)
         elif name.startswith("__"):  # a traced function is an operation with its name
             self._examine(name)
 
@@ -110,7 +123,7 @@ class EagerOperations:
             self._examined.add(name)
             for node in context.context().get_function_def(name).node_def:
                 if node.op in STATEFUL_RANDOM_OPS:
-                    self.random.add(node.op)
+                    self.traced.add(node.op)
                 for attribute in node.attr.values():
                     called = [attribute.func, *attribute.list.func]
                     pending += [each.name for each in called if each.name]
@@ -162,6 +175,37 @@ def _as_int(seed: Any) -> int:
     return int(np.array(seed))
 
 
+def program_seed() -> int | None:
+    """Return the seed that the program gave to `tf.random.set_seed`, or None if it gave none.
+
+    Reason: TensorFlow has no public name to read it.
+    """
+    from tensorflow.python.eager import context
+
+    seed = context.context()._seed
+    return None if seed is None else _as_int(seed)
+
+
+class _Seeding:
+    """The generators of the context that `has_seeded_again` knows."""
+
+    known: Any = None
+    restored: Any = None
+
+
+def has_seeded_again() -> bool:
+    """Return whether the program has called `tf.random.set_seed` since this was called.
+
+    What `set_eager_random` does is not counted.
+
+    Reason: each `tf.random.set_seed` makes a new `random.Random`, which has no public name.
+    """
+    from tensorflow.python.eager import context
+
+    before, _Seeding.known = _Seeding.known, getattr(context.context(), "_rng", None)
+    return _Seeding.known is not None and _Seeding.known not in (before, _Seeding.restored)
+
+
 def eager_random() -> dict[str, Any]:
     """Return the states that eager random operations and new datasets take their seeds from.
 
@@ -208,7 +252,8 @@ def set_eager_random(state: dict[str, Any]) -> None:
         # in this process, which would not begin anew if the seed is drawn a second time.
         tf.random.set_seed(state["seed"])
         version, words, gauss = state["generator"]
-        context.context()._rng.setstate((version, tuple(int(word) for word in words), gauss))
+        _Seeding.restored = context.context()._rng
+        _Seeding.restored.setstate((version, tuple(int(word) for word in words), gauss))
     if state["global"] is not None:
         algorithm, values = state["global"]
         shared = stateful_random_ops.global_generator

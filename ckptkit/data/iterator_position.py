@@ -5,9 +5,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
-from ckptkit.compat import tf_checkpoint
+from ckptkit.compat import tf_checkpoint, tf_data
 from ckptkit.data.draw_meter import DrawMeter
 from ckptkit.policies.anchor_policies import PositionCosts, PositionForm
+from ckptkit.tracking import shuffle_orders
 from ckptkit.tracking.data_anchor import AnchorUse, DataAnchor
 from ckptkit.tracking.leaves import Tensors
 
@@ -40,6 +41,23 @@ class PositionForSave:
         return () if self.anchor is None else (AnchorUse(self.anchor, key, self.since),)
 
 
+def can_count(iterator: Any) -> bool:
+    """Return whether another process gets the same batches if it draws as many.
+
+    Args:
+        iterator: a tf.data iterator.
+    """
+    dataset = tf_data.dataset_of(iterator)
+    if not tf_data.is_deterministic(dataset) or tf_data.unseeded_random_ops(dataset):
+        return False
+    if not tf_data.has_unseeded_orders(dataset):
+        return True
+    # The state before the first batch has the order only if all stages have taken theirs by then;
+    # and it is not small if a cache is a part of it.
+    stage = tf_data.stage_of(dataset)
+    return shuffle_orders.advances_when_made(stage) and not shuffle_orders.uses_cache(stage)
+
+
 class IteratorPosition:
     """The position of one tf.data iterator.
 
@@ -48,7 +66,7 @@ class IteratorPosition:
         meter: what the pipeline costs.
         drawn: the number of batches that the run has read from it.
         anchor: the newest anchor, if the run was resumed from one.
-        countable: whether drawing the same number of batches again gives the same batches.
+        countable: whether the batches depend on nothing but the data.
 
     Attributes:
         meter: what the pipeline costs.
@@ -65,9 +83,20 @@ class IteratorPosition:
         countable: bool = True,
     ) -> None:
         self.iterator, self.meter = iterator, meter
-        self._anchor, self._countable = anchor, countable
+        self._anchor = anchor
+        self._countable = countable and can_count(iterator)
         self._began, self._drawn_then = meter.monotonic(), drawn
         self.taken = PositionForSave({})
+
+    def begin(self) -> None:
+        """Keep the state before the first batch, if it is the only thing that knows the order.
+
+        A shuffle without a seed takes its order from random numbers of this process. They are in
+        the state, which is small as long as nothing is buffered.
+        """
+        if self._needs_anchor and self._form(0) == "anchor":
+            tensors = tf_checkpoint.serialize(self.iterator)
+            self._anchor = DataAnchor(0, tensors, parts=tuple(tensors))
 
     def take(self, drawn: int, *, ahead: bool = False) -> PositionForSave:
         """Read what a snapshot stores now; training waits meanwhile.
@@ -95,7 +124,19 @@ class IteratorPosition:
         return self.taken
 
     def _form(self, drawn: int) -> PositionForm:
-        return self.meter.policy.form(self._costs(drawn)) if self._countable else "state"
+        if not self._countable:
+            return "state"
+        form = self.meter.policy.form(self._costs(drawn))
+        # Without a seed, only a state has the order from which batches can be counted.
+        return "anchor" if form == "count" and self._needs_anchor else form
+
+    @property
+    def _needs_anchor(self) -> bool:
+        return (
+            self._anchor is None
+            and self._countable
+            and tf_data.has_unseeded_orders(tf_data.dataset_of(self.iterator))
+        )
 
     @property
     def _from(self) -> int:

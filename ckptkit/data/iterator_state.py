@@ -8,6 +8,7 @@ from typing import Any
 import tensorflow as tf
 
 from ckptkit.compat import tf_captures, tf_checkpoint, tf_data
+from ckptkit.data.draw_meter import DrawMeter
 from ckptkit.data.iterator_position import IteratorPosition
 from ckptkit.log import logger
 from ckptkit.tracking import shuffle_orders
@@ -151,9 +152,8 @@ class IteratorLeaf:
         return self._position.taken.uses(self.key)
 
     def assign(self, tensors: Mapping[str, tf.Tensor]) -> None:
-        restore_iterator(self._position.iterator, tensors, self._undrawn - self._since)
-        again = min(self._undrawn, self._since)
-        self._position.meter.draw(lambda: draw_batches(self._position.iterator, again))
+        position = self._position
+        restore_and_draw(position.iterator, tensors, self._undrawn, self._since, position.meter)
 
 
 def uses_cache(iterator: Any) -> bool:
@@ -187,6 +187,29 @@ def repeats_orders_in_pass(iterator: Any, *, endless: bool) -> bool:
     return shuffle_orders.repeats_orders(tf_data.stage_of(dataset)) and (
         endless or int(dataset.cardinality()) != tf.data.INFINITE_CARDINALITY
     )
+
+
+def restore_and_draw(
+    iterator: Any, tensors: Mapping[str, tf.Tensor], undrawn: int, since: int, meter: DrawMeter
+) -> None:
+    """Restore an iterator's saved state, and draw the batches since then.
+
+    Args:
+        iterator: a tf.data iterator from which at least one batch was read.
+        tensors: the saved state.
+        undrawn: the number of batches that the run has read before, but this process has not.
+        since: the number of batches that the run has read after the saved state.
+        meter: gets the time that drawing takes.
+    """
+    if undrawn > since:
+        restore_iterator(iterator, tensors, undrawn - since)
+        meter.draw(lambda: draw_batches(iterator, since))
+    elif tf_data.has_unseeded_orders(tf_data.dataset_of(iterator)):
+        # What this process has drawn had another order.
+        tf_checkpoint.deserialize(iterator, tensors)
+        meter.draw(lambda: draw_batches(iterator, since))
+    else:
+        meter.draw(lambda: draw_batches(iterator, undrawn))
 
 
 def restore_iterator(iterator: Any, tensors: Mapping[str, tf.Tensor], undrawn: int) -> None:

@@ -18,7 +18,7 @@ from ckptkit.data.iterator_state import (
     needs_full_cache,
     reason_not_savable,
     repeats_orders_in_pass,
-    restore_iterator,
+    restore_and_draw,
     uses_cache,
 )
 from ckptkit.data.shuffle_counters import OrderCounters, counters_of
@@ -297,11 +297,11 @@ class LoopData:
             and not self._needs_every_batch(iterator, first=first, present=True)
         ):
             draw_batches(iterator, 1)
-            restore_iterator(iterator, present.saved, max(present.done - present.since - 1, 1))
-            again = present.since
+            restore_and_draw(
+                iterator, present.saved, max(present.done - 1, 1), present.since, meter
+            )
         else:
-            again = present.done
-        meter.draw(lambda: draw_batches(iterator, again))
+            meter.draw(lambda: draw_batches(iterator, present.done))
         meter.drawn()
         drawing.set_now(present.values, drawn_again=self._not_savable_reason is not None)
         set_program_random(now)
@@ -323,13 +323,16 @@ class LoopData:
         """Return the position to save of an iterator; None if its batches are read again."""
         if self._not_savable_reason is not None or present.drawing is None:
             return None
-        return IteratorPosition(
+        position = IteratorPosition(
             iterator,
             self._meter(call),
             present.done,
             present.anchor,
             countable=present.drawing.is_empty,
         )
+        if not present.done:
+            position.begin()
+        return position
 
     def _needs_every_batch(
         self, iterator: Any, *, first: bool, present: bool = False, restores: bool = True

@@ -10,7 +10,7 @@ from typing import Any
 from ckptkit.compat import keras_models, keras_saving, tf_checkpoint
 from ckptkit.errors import CheckpointError, CheckpointNotFoundError, ConfigError
 from ckptkit.layout import CheckpointName
-from ckptkit.load.object_graph import Graph
+from ckptkit.load.object_graph import Graph, read_graph
 from ckptkit.load.weight_matching import Weight, match
 from ckptkit.load.weight_source import WeightSource, form_of, live_weights
 from ckptkit.run.checkpoint_catalog import Checkpoint
@@ -100,8 +100,7 @@ def of_tensorflow(prefix: Path, model: Any, name: str | None) -> WeightSource:
             f"single "
             "tensors of it."
         )
-    serialized = tensor_file.read_value(reader, prefix, tf_checkpoint.OBJECT_GRAPH)
-    graph = Graph.of(tf_checkpoint.object_graph(bytes(serialized)), str(prefix))
+    graph = Graph.of(read_graph(reader, prefix), str(prefix))
     nodes = graph.weights_of(model, name)
     saved = tuple(
         Weight(

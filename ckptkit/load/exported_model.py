@@ -20,6 +20,7 @@ from ckptkit.load.exported_signature import ExportedTensor, Signature
 from ckptkit.load.formats import SAVED_MODEL, Format, FoundFormat, path_of, recognise
 from ckptkit.position import whole_number
 from ckptkit.storage.plain_paths import opened, plain_directory
+from ckptkit.writing.bundle_check import check_bundle
 from ckptkit.writing.tensor_file import judging_tensorflow
 
 DEFAULTS = ("serving_default", "serve")
@@ -134,6 +135,7 @@ def load_exported(
     """
     directory = _directory_of(path_or_base, version)
     with judging_tensorflow(directory / VARIABLES, saved_model=directory):
+        check_bundle(directory / VARIABLES, None)
         try:
             # Tables may read their files again later, so the path must be valid as long as the
             # model exists.

@@ -5,13 +5,16 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import keras
 import tensorflow as tf
 
+from ckptkit.compat import tf_checkpoint
 from ckptkit.compat.tf_checkpoint import GraphNode
 from ckptkit.errors import CheckpointNotFoundError, ConfigError
+from ckptkit.writing import tensor_file
 
 _NOT_OF_THE_MODEL = frozenset(
     {
@@ -32,6 +35,22 @@ _NOT_OF_THE_MODEL = frozenset(
 
 _LISTS = ("variables", "weights", "_all_variables")
 """Attributes in which exporters store a model's variables in Keras' own order."""
+
+
+def read_graph(reader: Any, prefix: Path) -> list[GraphNode]:
+    """Return the objects of an open checkpoint; the first one is its root.
+
+    Args:
+        reader: the result of `tensor_file.open_reader`.
+        prefix: the prefix of its checkpoint.
+
+    Raises:
+        CorruptCheckpointError: If the object graph cannot be read.
+        StorageError: If the system refuses to read.
+    """
+    serialized = tensor_file.read_value(reader, prefix, tf_checkpoint.OBJECT_GRAPH)
+    with tensor_file.judging_tensorflow(prefix):
+        return tf_checkpoint.object_graph(bytes(serialized))
 
 
 @dataclass(frozen=True)

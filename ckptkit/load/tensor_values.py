@@ -16,6 +16,7 @@ from ckptkit.load.checkpoint_weights import VARIABLES
 from ckptkit.load.formats import Format, FoundFormat
 from ckptkit.load.keras_files import OWN, legacy_group
 from ckptkit.load.model_description import Description, describe
+from ckptkit.load.object_graph import read_graph
 from ckptkit.load.tensor_list import UNREADABLE, VARIABLE, Tensor, of_manifest, part_of
 from ckptkit.run.checkpoint_catalog import Checkpoint
 from ckptkit.writing import tensor_file
@@ -126,8 +127,7 @@ def _names_in_graph(prefix: Path) -> dict[str, str]:
     reader = tensor_file.open_reader(prefix)
     if tf_checkpoint.OBJECT_GRAPH not in reader.get_variable_to_shape_map():
         return {}
-    serialized = tensor_file.read_value(reader, prefix, tf_checkpoint.OBJECT_GRAPH)
-    nodes = tf_checkpoint.object_graph(bytes(serialized))
+    nodes = read_graph(reader, prefix)
     return {node.key.removesuffix(tensor_file.SUFFIX): node.name for node in nodes if node.key}
 
 

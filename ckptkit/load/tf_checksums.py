@@ -19,6 +19,7 @@ import tensorflow as tf
 
 from ckptkit.errors import CorruptCheckpointError
 from ckptkit.storage.proof_of_damage import judging
+from ckptkit.writing.bundle_check import check_bundle
 from ckptkit.writing.tensor_file import SUFFIX, first_line, judging_tensorflow, open_reader, restore
 
 _SHARD = re.compile(r"\.data-(\d{5})-of-(\d{5})$")
@@ -73,6 +74,7 @@ def check_sums(
         size_bytes = _size(shapes[name], types[name])
         try:
             with judging_tensorflow(prefix):
+                check_bundle(prefix, [name])
                 restore(prefix, [name], [types[name]])
             read += size_bytes
         except CorruptCheckpointError as error:

@@ -23,7 +23,7 @@ SMALL_SECS, SMALL_BYTES, SMALL_ROWS = 0.003, 1_000_000, 500
 
 _SLOW_SECS = 0.05
 _ENOUGH_READINGS = 3
-"""After so many readings, their median counts; before, a busy machine may have delayed them."""
+"""After so many readings, the shortest counts; before, a busy machine may have delayed them."""
 
 _ROW_SECS, _BYTES_PER_SEC = 50e-6, 1e9
 """How long TensorFlow takes to read a row, and its bytes.
@@ -39,8 +39,8 @@ class PositionCosts:
     Args:
         buffered_rows: how many elements its pipeline buffers by its description; None if unknown.
         buffered_bytes: how many bytes these have; None if unknown.
-        serialize_secs: how long training stopped to read its state, in seconds: the median of the
-            last three times; None before the first one.
+        serialize_secs: how long training stopped to read its state, in seconds: the shortest of
+            the last three times; None before the first one.
         readings: the number of these times.
         batches: the number of batches since the newest anchor, or since its start.
         secs: the seconds of training since then.

@@ -6,6 +6,7 @@ Files that training deletes during the walk count as gone.
 from __future__ import annotations
 
 import os
+import stat
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
@@ -31,7 +32,8 @@ def stored_parts(layout: RunLayout) -> tuple[Stored, ...]:
     """
     with storage_errors("list", layout.root):
         names = sorted(os.listdir(layout.root))
-    sizes = [(name, _measure(layout.root / name)) for name in names]
+    seen: set[tuple[int, int]] = set()
+    sizes = [(name, _measure(layout.root / name, seen)) for name in names]
     found = [
         Stored(name=name, files=files, size_bytes=size_bytes)
         for name, (files, size_bytes) in sizes
@@ -138,30 +140,38 @@ def _children(directory: Path) -> list[Path]:
         return sorted(directory.iterdir())
 
 
-def _measure(path: Path) -> tuple[int, int]:
-    """Return the number of files at and below a path, and their size."""
+def _measure(path: Path, seen: set[tuple[int, int]] | None = None) -> tuple[int, int]:
+    """Return the number of files at and below a path, and their size.
+
+    Args:
+        path: a file or directory.
+        seen: the shared files that count already, by device and inode. Checkpoints may share the
+            files of an anchor, and these bytes are on the disk once.
+    """
     files = size_bytes = 0
-    for entry_bytes in _sizes(path, 0):
+    for entry_bytes in _sizes(path, 0, set() if seen is None else seen):
         files += 1
         size_bytes += entry_bytes
     return files, size_bytes
 
 
-def _sizes(path: Path, depth: int) -> Iterator[int]:
+def _sizes(path: Path, depth: int, seen: set[tuple[int, int]]) -> Iterator[int]:
     inside: list[Path] = []
     try:
         with storage_errors("read", path):
             if path.is_symlink():
                 return
-            size_bytes = None if path.is_dir() else path.stat().st_size
-            if size_bytes is None:
+            status = path.stat()
+            if stat.S_ISDIR(status.st_mode):
                 inside = list(path.iterdir())
     except StorageError:
         if os.path.lexists(path):
             raise
         return  # training has deleted it since it was listed
-    if size_bytes is not None:
-        yield size_bytes
-    elif depth < _DEEPEST:
-        for each in inside:
-            yield from _sizes(each, depth + 1)
+    if stat.S_ISDIR(status.st_mode):
+        for each in inside if depth < _DEEPEST else ():
+            yield from _sizes(each, depth + 1, seen)
+        return
+    identity = (status.st_dev, status.st_ino)
+    yield 0 if status.st_nlink > 1 and identity in seen else status.st_size
+    seen.add(identity)

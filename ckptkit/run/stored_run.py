@@ -10,7 +10,12 @@ from pathlib import Path
 from typing import TypeVar
 
 from ckptkit.clock import Clock, SystemClock
-from ckptkit.errors import CheckpointNotFoundError, CorruptCheckpointError, StorageError
+from ckptkit.errors import (
+    CheckpointError,
+    CheckpointNotFoundError,
+    CorruptCheckpointError,
+    StorageError,
+)
 from ckptkit.layout import CheckpointName, RunLayout, is_journal, run_layout
 from ckptkit.log import logger
 from ckptkit.ownership.reader_leases import held, is_leaving
@@ -21,6 +26,7 @@ from ckptkit.run.audit_orders import looked_at
 from ckptkit.run.checkpoint_catalog import Checkpoint, list_checkpoints
 from ckptkit.run.events import Event
 from ckptkit.run.journal_reader import JournalView, read_journal
+from ckptkit.storage.proof_of_damage import not_read
 
 T = TypeVar("T")
 
@@ -331,6 +337,10 @@ def open_run(directory: str | os.PathLike[str]) -> StoredRun:
             error.errno,
             f"Could not read {layout.root}: permission denied. Ask its owner for read permission.",
         ) from error
+    except CheckpointError:
+        raise
+    except OSError as error:
+        raise not_read(layout.root, error.errno, error.strerror or str(error)) from error
 
 
 def _open(layout: RunLayout) -> StoredRun:

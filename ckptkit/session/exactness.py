@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
+
+from ckptkit.compat.tf_random_replacement import REPLACED_OPS
 from ckptkit.errors import ConfigError
 from ckptkit.log import logger
 from ckptkit.run import events
@@ -11,12 +14,14 @@ from ckptkit.run.library_versions import versions
 
 _LIBRARIES = ("tensorflow", "keras", "numpy")
 
+_SAVED_KINDS = "keras.random with a SeedGenerator, tf.random.Generator, or tf.random.stateless_*"
+
 
 class Exactness:
     """Collects the reasons why a run cannot resume bit for bit, and reports each once.
 
     Args:
-        mode: `warn`, `require` or `off`.
+        mode: `warn`, `require`, `replace` or `off`.
         journal: the journal of the attempt.
     """
 
@@ -36,7 +41,7 @@ class Exactness:
                 "exact='require' was given, but this run cannot continue bit for bit after an "
                 f"interruption: {reason}."
             )
-        if self._mode == "warn" and reason not in self._reasons:
+        if self._mode != "off" and reason not in self._reasons:
             logger.warning(
                 "not exact after an interruption: %s. (exact='off' silences this, exact='require' "
                 "makes it an error)",
@@ -44,6 +49,44 @@ class Exactness:
             )
             self._journal.record(events.Inexact(reason=reason))
         self._reasons.add(reason)
+
+    def drawn(self, who: str, operations: Collection[str], *, traced: bool) -> None:
+        """Report random operations whose state cannot be saved, if there are any, and the cure.
+
+        Args:
+            who: what draws from them.
+            operations: their names.
+            traced: whether the operations are in a function that is traced.
+
+        Raises:
+            ConfigError: If exactness is required.
+        """
+        if not operations:
+            return
+        self.inexact(
+            f"{who} draws from {', '.join(sorted(operations))}, whose state is inside TensorFlow's "
+            f"kernels and cannot be saved. {self._cure(operations, traced)}use {_SAVED_KINDS}"
+        )
+
+    def _cure(self, operations: Collection[str], traced: bool) -> str:
+        if not traced:
+            return (
+                "Call tf.random.set_seed(n) before training, and give the operation no seed of its "
+                "own; or "
+            )
+        if self._mode != "replace":
+            return (
+                "Pass exact='replace', which makes operations of tf.random in a tf.function "
+                "stateless and saves their counter; or "
+            )
+        if others := sorted(set(operations) - REPLACED_OPS):
+            return f"exact='replace' cannot replace {', '.join(others)}: "
+        return (
+            "exact='replace' replaces operations of tf.random in a tf.function that is traced "
+            "(first called) while the run is open, on the thread that opened it, and not in "
+            "tf.data. Trace this function there (a layer's own tf.function is traced when its "
+            "model is built: leave its decorator out); or "
+        )
 
     def check_versions(self, checkpoint: Checkpoint) -> None:
         """Report a reason if the checkpoint was written with other library versions.

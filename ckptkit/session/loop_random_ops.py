@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 
 from ckptkit.compat.tf_random import EagerOperations
+from ckptkit.session.exactness import Exactness
 
 
 class FirstTurn:
@@ -15,11 +16,11 @@ class FirstTurn:
     operations.
 
     Args:
-        inexact: called with the reason if such an operation is found.
+        exactness: gets the operations that are found.
     """
 
-    def __init__(self, inexact: Callable[[str], None]) -> None:
-        self._inexact = inexact
+    def __init__(self, exactness: Exactness) -> None:
+        self._exactness = exactness
         self._stack: ExitStack | None = None
         self._done = False
 
@@ -37,13 +38,8 @@ class FirstTurn:
         with ExitStack() as self._stack:
             operations = self._stack.enter_context(EagerOperations())
             yield
-        if operations.random:
-            self._inexact(
-                f"the loop draws from {', '.join(sorted(operations.random))}, whose state is "
-                "inside TensorFlow's kernels and cannot be saved. Use keras.random with a "
-                "SeedGenerator, tf.random.Generator, or tf.random.stateless_*; outside of a "
-                "tf.function, tf.random.set_seed(n) before the loop is enough"
-            )
+        self._exactness.drawn("the loop", operations.traced, traced=True)
+        self._exactness.drawn("the loop", operations.eager, traced=False)
 
     def stop(self) -> None:
         """Stop watching, if a turn is being watched."""

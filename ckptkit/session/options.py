@@ -54,6 +54,9 @@ class CallbackOptions(TypedDict, total=False):
             has the same name.
         exact: what happens if the run cannot resume bit for bit after an interruption: `"warn"`
             (default) logs the reason, `"require"` raises an error, `"off"` does nothing.
+            `"replace"` logs it too, and makes the operations of `tf.random` stateless in each
+            `tf.function` that is traced while the run is open, so that they continue exactly. Then
+            they draw other numbers than without it.
         verify: how thoroughly a checkpoint is verified before it is restored: `"full"` reads every
             byte, `"quick"` compares sizes and reads the index, `"auto"` (default) reads every byte
             as long as that takes less than a second per GB.
@@ -203,10 +206,11 @@ def _check_fresh(fresh: Any) -> str | None:
 
 
 def _check_exact(exact: Any) -> str:
-    if exact not in (None, "warn", "require", "off"):
+    if exact not in (None, "warn", "require", "replace", "off"):
         raise ConfigError(
             "exact says what happens if a run cannot resume bit for bit. Expected 'warn', "
-            f"'require' (an error) or 'off'. Received: exact={exact!r}."
+            "'require' (an error), 'replace' (a warning, and tf.random in a tf.function becomes "
+            f"exact) or 'off'. Received: exact={exact!r}."
         )
     return exact or "warn"
 

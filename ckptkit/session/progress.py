@@ -14,6 +14,7 @@ from ckptkit.log import logger
 from ckptkit.position import RunPosition
 from ckptkit.run import events
 from ckptkit.run.journal import Journal
+from ckptkit.session.exactness import Exactness
 from ckptkit.session.lazy_metrics import Metrics, UnusableMetrics
 from ckptkit.session.loop_random_ops import FirstTurn
 from ckptkit.session.loop_turn import LoopTurn, begin, optimizers_of
@@ -117,7 +118,7 @@ class LoopProgress:
         phases: the phases of the session.
         journal: the journal of the attempt.
         save_if_due: called between two turns.
-        inexact: called with a reason why the run cannot continue bit for bit.
+        exactness: reports why the run cannot continue bit for bit.
         holder, saves, monotonic: as for `TurnReserve`.
     """
 
@@ -129,7 +130,7 @@ class LoopProgress:
         phases: PhaseMachine,
         journal: Journal,
         save_if_due: Callable[[], object],
-        inexact: Callable[[str], None],
+        exactness: Exactness,
         holder: Holder,
         saves: Schedule,
         monotonic: Callable[[], float],
@@ -140,7 +141,7 @@ class LoopProgress:
             save_if_due,
             TurnReserve(holder, saves, progress, monotonic),
         )
-        self._first_turn = FirstTurn(inexact)
+        self._first_turn = FirstTurn(exactness)
         self._turn: LoopTurn | None = None
         """The current turn, until it is counted."""
         self._left: LoopTurn | None = None

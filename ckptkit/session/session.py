@@ -10,6 +10,7 @@ from ckptkit.position import RunPosition
 from ckptkit.run.checkpoint_catalog import Checkpoint
 from ckptkit.session.audit_pause import audit_pause
 from ckptkit.session.closing import close_session
+from ckptkit.session.draw_replacement import replace_draws
 from ckptkit.session.finish_record import record_finished
 from ckptkit.session.opening import open_run
 from ckptkit.session.options import RunOptions
@@ -64,6 +65,7 @@ class Session(SessionParts):
             logs = self._logs = TensorBoardHook(opened.options, opened.target.journal)
             resources.callback(logs.close)
             self.assemble(opened, logs)
+            replace_draws(self.options, resources)
             self._remote = RemoteControl(
                 self, opened.options, opened.target.journal, self.stopping, self.saves.requests
             )

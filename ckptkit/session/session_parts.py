@@ -88,7 +88,7 @@ class SessionParts:
             phases,
             journal,
             self.save_if_due,
-            self.exactness.inexact,
+            self.exactness,
             self.stopping,
             self.saves,
             options.clock.monotonic,

@@ -13,6 +13,7 @@ import numpy as np
 
 from ckptkit.compat import tf_random
 from ckptkit.errors import ConfigError, CorruptCheckpointError
+from ckptkit.tracking.random_draws import draws
 
 # A dictionary with one of these keys represents a value that JSON does not have.
 _MARKS = (
@@ -226,13 +227,14 @@ class ProcessRandom:
 def program_random() -> dict[str, Any]:
     """Return the states from which a program and its data draw without their own generator.
 
-    These are `random`, NumPy's global generator, and the state from which TensorFlow's eager
-    operations and new datasets take their seeds.
+    These are `random`, NumPy's global generator, the state from which TensorFlow's eager operations
+    and new datasets take their seeds, and the counters of replaced operations (`RandomDraws`).
     """
     return {
         "python": random.getstate(),
         "numpy": np.random.get_state(),
         "tensorflow": tf_random.eager_random(),
+        "draws": draws.get_state(),
     }
 
 
@@ -240,11 +242,13 @@ def set_program_random(state: Mapping[str, Any]) -> None:
     """Set states that `program_random` returned.
 
     Args:
-        state: the result of `program_random`. Earlier versions had no `tensorflow`, and `python`
-            may be None: a missing state stays unchanged.
+        state: the result of `program_random`. Earlier versions had no `tensorflow` and no
+            `draws`, and `python` may be None: a missing state stays unchanged.
     """
     if state["python"] is not None:
         random.setstate(state["python"])
         np.random.set_state(state["numpy"])
     if state.get("tensorflow") is not None:
         tf_random.set_eager_random(state["tensorflow"])
+    if "draws" in state:
+        draws.set_state(state["draws"])

@@ -25,6 +25,7 @@ from ckptkit.storage.files import storage_errors
 from ckptkit.storage.plain_paths import opened, plain_directory, plain_prefix
 from ckptkit.storage.proof_of_damage import is_proven_missing, not_read, proven_damage
 from ckptkit.tracking.snapshot import Snapshot
+from ckptkit.writing.bundle_check import check_bundle
 
 _CONTENTS = (
     tf.errors.DataLossError,
@@ -238,12 +239,10 @@ def read_tensors(prefix: Path, entries: Sequence[TensorEntry]) -> list[tf.Tensor
     """
     if not entries:
         return []
+    keys = [entry.key + SUFFIX for entry in entries]
     with judging_tensorflow(prefix):
-        return restore(
-            prefix,
-            [entry.key + SUFFIX for entry in entries],
-            [tf.as_dtype(entry.dtype) for entry in entries],
-        )
+        check_bundle(prefix, keys)
+        return restore(prefix, keys, [tf.as_dtype(entry.dtype) for entry in entries])
 
 
 def restore(prefix: Path, keys: Sequence[str], dtypes: Sequence[tf.DType]) -> list[tf.Tensor]:
@@ -268,6 +267,7 @@ def open_reader(prefix: Path) -> Any:
         StorageError: If reading failed for another reason.
     """
     with judging_tensorflow(prefix, probe=lambda: _probe_index(prefix)):
+        check_bundle(prefix)
         return opened(plain_prefix(prefix), lambda name: tf.train.load_checkpoint(str(name)))
 
 
@@ -288,6 +288,7 @@ def read_value(reader: Any, prefix: Path, key: str) -> Any:
         return restore(prefix, [key], [reader.get_variable_to_dtype_map()[key]])
 
     with judging_tensorflow(prefix, what=key.removesuffix(SUFFIX), probe=probe):
+        check_bundle(prefix, [key])
         return reader.get_tensor(key)
 
 

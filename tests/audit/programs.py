@@ -60,6 +60,7 @@ model = keras.Sequential(
 model.compile("adam", "mse")
 x = np.arange(48, dtype="float32").reshape(12, 4) / 48
 epochs = int(sys.argv[2]) // 6
-callbacks = [ckptkit.CheckpointCallback(sys.argv[1])]
+exact = sys.argv[4] if len(sys.argv) > 4 else None
+callbacks = [ckptkit.CheckpointCallback(sys.argv[1], exact=exact)]
 model.fit(x, x[:, :1], batch_size=2, epochs=epochs, verbose=0, callbacks=callbacks)
 """

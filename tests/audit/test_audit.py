@@ -192,3 +192,11 @@ def test_a_seeded_draw_of_tensorflow_in_a_model(audit):
     assert "ckptkit noticed: " in done.stdout
     assert "draws from RandomStandardNormal" in done.stdout
     assert done.stdout.splitlines()[-1].startswith("not exact: ")
+
+
+def test_a_draw_of_tensorflow_that_is_replaced(audit, seed):
+    step = random.Random(seed).randrange(7, 18)
+    args = ["run", "18", "seeded", "replace"]
+    done = audit("--at", str(step), "--json", program=NOISY_FIT, args=args)
+    assert done.code == 0, done.stdout + done.stderr
+    assert (done.said["verdict"], done.said["reasons"]) == ("exact", [])

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import random
 import select
+import shutil
 import signal
 import subprocess
 import sys
@@ -12,7 +13,7 @@ import sys
 import pytest
 
 from ckptkit.exit_codes import ExitCode
-from tests.support.forged_bundles import forge
+from tests.support.forged_bundles import forge, put_a_part_outside, reseal, tamper
 
 GUARD = """
 import os, signal, sys, time
@@ -93,14 +94,62 @@ def test_a_caller_that_ignores_the_end_of_children_is_served():
     assert started.returncode == 5
 
 
+UNCHECKED = """
+import sys
+from ckptkit.load import tf_checksums
+from ckptkit.writing import tensor_file
+from ckptkit.cli import main
+for module in (tensor_file, tf_checksums):
+    module.check_bundle = lambda *_: None
+sys.exit(main())
+"""
+"""A command that leaves the check of the files out, so that TensorFlow ends its process."""
+
+SAVE = """
+import sys
+import keras, numpy as np
+import ckptkit
+model = keras.Sequential([keras.Input((4,)), keras.layers.Dense(2)])
+with ckptkit.CheckpointManager(sys.argv[1], {"model": model}, background=False) as manager:
+    manager.save(1)
+"""
+
+
+@pytest.fixture
+def forged_run(tmp_path, tf_process):
+    """A run whose manifest agrees with files in which a number is impossible."""
+    tf_process(SAVE, tmp_path / "run").check()
+    checkpoint = tmp_path / "run" / "checkpoints" / "ckpt-1-1"
+    put_a_part_outside(checkpoint / "ckpt-1")
+    reseal(checkpoint)
+    return tmp_path / "run"
+
+
 def test_a_forged_bundle_is_an_error_of_the_command(tmp_path, tf_process):
     """TensorFlow ends its process over this one."""
     prefix = forge(tmp_path / "model-1", random.Random(1))
-    process = tf_process(
-        "import sys; from ckptkit.cli import main; sys.exit(main())", "verify", str(prefix)
-    )
+    process = tf_process(UNCHECKED, "verify", prefix)
     assert process.wait(120) == ExitCode.CORRUPT, process.stderr
     assert "TensorFlow has ended the process with SIG" in process.stderr.splitlines()[-1]
+
+
+def test_a_forged_run_is_an_error_of_export(tmp_path, tf_process, forged_run):
+    process = tf_process(UNCHECKED, "export", forged_run, tmp_path / "out")
+    assert process.wait(120) == ExitCode.CORRUPT, process.output()
+    assert "TensorFlow has ended the process with SIG" in process.stderr.splitlines()[-1]
+    assert not (tmp_path / "out").exists()
+
+
+def test_the_check_of_the_files_names_what_is_forged(tmp_path, tf_process, forged_run):
+    process = tf_process(
+        "import sys; from ckptkit.cli import main; sys.exit(main())",
+        "export",
+        forged_run,
+        tmp_path / "out",
+    )
+    assert process.wait(120) == ExitCode.CORRUPT, process.output()
+    assert "is outside of it" in process.stderr.splitlines()[-1]
+    assert not (tmp_path / "out").exists()
 
 
 @pytest.mark.long
@@ -117,3 +166,24 @@ def test_no_forged_bundle_ends_a_command_by_a_signal(tmp_path, seed, command):
         )
         assert done.returncode in (0, 1, 2, 3), (number, done.returncode, done.stderr[-2000:])
         assert done.returncode == 0 or "ckptkit: " in done.stdout + done.stderr, number
+
+
+@pytest.mark.long
+@pytest.mark.timeout(1800)
+def test_no_forged_run_ends_an_export_by_a_signal(tmp_path, seed, tf_process):
+    tf_process(SAVE, tmp_path / "run").check()
+    for number in range(seed, seed + 20):
+        run = tmp_path / str(number)
+        shutil.copytree(tmp_path / "run", run)
+        checkpoint = run / "checkpoints" / "ckpt-1-1"
+        tamper(checkpoint / "ckpt-1", random.Random(number))
+        reseal(checkpoint)
+        done = subprocess.run(
+            [sys.executable, "-m", "ckptkit", "export", str(run), str(tmp_path / "out")],
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+        # What is changed may be in a part that an export does not read.
+        assert done.returncode in (0, 1, 3), (number, done.returncode, done.stderr[-2000:])
+        assert "Traceback" not in done.stderr, (number, done.stderr[-2000:])

@@ -8,6 +8,8 @@ from typing import Any
 
 import pytest
 
+from ckptkit.run.anchor_entry import AnchorEntry
+
 
 def shown(result: subprocess.CompletedProcess[str]) -> dict[str, Any]:
     assert result.returncode == 0, result.stderr
@@ -44,6 +46,23 @@ def test_everything_of_a_checkpoint(dummy_run, ckptkit):
     assert "reader.get_tensor('model/weights/0/.ATTRIBUTES/VARIABLE_VALUE')" in words
 
 
+def test_what_is_drawn_again(dummy_run, ckptkit):
+    dummy_run.attempt()
+    anchor = AnchorEntry(
+        name="data-60-1-0", key="fit/data/0", parts=("_STATE",), batches=60, since=40
+    )
+    dummy_run.save(100, epoch=0, batch=100, anchors=(anchor,))
+    result = ckptkit("show", "run")
+    words = [" ".join(line.split()) for line in result.stdout.splitlines()]
+    assert (
+        "data fit/data/0: its state after 60 batches, and 40 more to draw again (data-60-1-0)"
+        in words
+    )
+    assert shown(ckptkit("show", "run", "--json"))["anchors"] == [
+        {"name": "data-60-1-0", "key": "fit/data/0", "batches": 60, "since": 40}
+    ]
+
+
 def test_json_form(dummy_run, ckptkit):
     dummy_run.attempt()
     dummy_run.save(100, epoch=1, saved_at=1.5e9, metrics={"loss": 0.5}, total=3)
@@ -68,6 +87,7 @@ def test_json_form(dummy_run, ckptkit):
         "hyperparameters": {},
         "versions": {"tensorflow": "2.21.0"},
         "format_version": 2,
+        "anchors": [],
         "states": [
             {
                 "name": "model",

@@ -41,16 +41,16 @@ def EagerOperations():
         made.make_train_function()
         with tf_random.EagerOperations() as operations:
             made.train_function(iter(tf.data.Dataset.from_tensors((x, y))))
-        found.append(sorted(operations.random))
+        found.append(sorted(operations.eager))
         made.train_function(iter(tf.data.Dataset.from_tensors((x, y))))
-        assert sorted(operations.random) == found[-1]
+        assert sorted(operations.eager) == found[-1]
     assert found == [[], [], ["RandomStandardNormal"]], found
     with tf_random.EagerOperations() as operations:
         tf.random.normal((2,))
-    assert operations.random == {"RandomStandardNormal"}
-    operations.random.clear()
+    assert operations.eager == {"RandomStandardNormal"}
+    operations.eager.clear()
     tf.random.normal((2,))
-    assert operations.random == set(), "it listens in its block only"
+    assert operations.eager == set(), "it listens in its block only"
     traces = []
 
     @tf.function
@@ -62,7 +62,8 @@ def EagerOperations():
     for _ in range(2):  # traced in the block, and before it
         with tf_random.EagerOperations() as operations:
             outer(x)
-        assert operations.random == {"RandomUniform"}, operations.random
+        assert operations.traced == {"RandomUniform"}, operations.traced
+        assert operations.eager == set()
     assert traces == [0]
 
 
@@ -120,7 +121,7 @@ def eager_random():
     ):
         with tf_random.EagerOperations() as operations:
             draw()
-        assert operations.random == expected, operations.random
+        assert operations.eager | operations.traced == expected, operations
 
 
 def set_eager_random():
@@ -138,3 +139,27 @@ def set_eager_random():
     assert tf.random.get_global_generator().normal((2,)).numpy().tolist() == after[1]
     tf_random.set_eager_random({"seed": None, "generator": None, "global": None})
     assert tf_random.eager_random()["seed"] == 5
+
+
+def program_seed():
+    assert tf_random.program_seed() is None
+    tf.random.set_seed(7)
+    assert tf_random.program_seed() == 7
+
+
+def has_seeded_again():
+    assert not tf_random.has_seeded_again()
+    found = []
+    tf.random.set_seed(7)
+    state = tf_random.eager_random()
+    for happens in (
+        lambda: None,
+        lambda: tf.random.normal((2,)),
+        lambda: tf.random.set_seed(7),
+        lambda: tf_random.set_eager_random(state),
+        lambda: keras.utils.set_random_seed(8),
+    ):
+        happens()
+        found.append(tf_random.has_seeded_again())
+    assert found == [True, False, True, False, True], found
+    assert not tf_random.has_seeded_again()

@@ -190,17 +190,30 @@ def test_a_later_position_has_more_entries(trainings):
 
 
 def test_a_position_of_a_later_version_is_refused(trainings, run, monkeypatch):
-    from ckptkit.keras.fit import fit_position
+    from ckptkit.keras.fit import fit_state
 
     with monkeypatch.context() as later:
-        later.setattr(fit_position, "VERSION", 2)
+        later.setattr(
+            fit_state,
+            "position_to_state",
+            lambda position, counted: {"version": 3, "place": position.to_state()},
+        )
         trainings.interrupted(run)
     with pytest.raises(
         ckptkit.IncompatibleStateError,
-        match=r"in format version 2, and this ckptkit reads up to version 1",
+        match=r"in format version 3, and this ckptkit reads up to version 2",
     ):
         trainings.fit(run)
     assert not journal_events(run, "restored")
+
+
+def test_a_position_of_counted_batches_is_refused_by_earlier_versions():
+    """They would take it for the start of the epoch."""
+    from ckptkit.keras.fit.fit_position import CountedBatches, FitPosition, position_to_state
+
+    assert position_to_state(FitPosition(), None)["version"] == 1
+    counted = position_to_state(FitPosition(), CountedBatches(drawn=5, since=2))
+    assert (counted["version"], counted["counted"]) == (2, {"drawn": 5, "since": 2})
 
 
 def test_a_position_without_a_version_is_read(trainings, run, monkeypatch):
@@ -209,7 +222,9 @@ def test_a_position_without_a_version_is_read(trainings, run, monkeypatch):
 
     with monkeypatch.context() as earlier:
         earlier.setattr(
-            fit_state, "position_to_state", lambda position: {"place": position.to_state()}
+            fit_state,
+            "position_to_state",
+            lambda position, counted: {"place": position.to_state()},
         )
         trainings.interrupted(run)
     assert trainings.fit(run).epoch == [0, 1]

@@ -138,3 +138,18 @@ def test_a_damaged_checkpoint_is_not_silently_another_one(save, tmp_path, caplog
     for which in ("latest", "best"):
         with pytest.raises(ckptkit.CheckpointNotFoundError, match="no readable checkpoint"):
             run.find(which)
+
+
+def test_a_run_that_cannot_be_looked_at_is_a_storage_error(tmp_path, monkeypatch):
+    """As a failing disk does, at the first look or at a later one."""
+    (tmp_path / "checkpoints" / "ckpt-1-1").mkdir(parents=True)
+    for name in ("stat", "listdir"):
+        with monkeypatch.context() as patched:
+
+            def fail(*_, **__):
+                raise OSError(errno.EIO, os.strerror(errno.EIO))
+
+            patched.setattr(os, name, fail)
+            with pytest.raises(ckptkit.StorageError) as caught:
+                open_run(tmp_path)
+        assert caught.value.errno == errno.EIO

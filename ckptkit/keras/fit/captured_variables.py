@@ -18,6 +18,7 @@ import tensorflow as tf
 from ckptkit.compat import tf_captures
 from ckptkit.run.manifest import CAPTURED
 from ckptkit.tracking.leaves import Leaf, VariableLeaf, path_of
+from ckptkit.tracking.random_draws import draws
 from ckptkit.tracking.reachable_objects import is_of_a_library, walk
 
 _METHODS = ("train_step", "compute_loss", "call")
@@ -67,7 +68,7 @@ class CapturedVariables:
         }
         found: dict[int, tuple[str, tf.Variable]] = {}
         for path, variable in (*_named_in_code(self._model), *_traced(step)):
-            if id(variable) not in known:
+            if id(variable) not in known and not draws.owns(variable):
                 found.setdefault(id(variable), (path, variable))
         # Variables that were found earlier keep their numbers.
         before = {id(variable) for _, variable in self._found}

@@ -63,9 +63,6 @@ class FitPosition:
             `DrawingState`).
         random_of_epoch: the same at the beginning of the current epoch.
         drawing: the current variables and attributes of the data.
-        counted: if the checkpoint does not contain the iterator's state at this position, the
-            number of batches that were `drawn` from the iterator, and of those `since` the anchor;
-            without an anchor, since its start. Otherwise None.
     """
 
     first_epoch: int = 0
@@ -83,7 +80,6 @@ class FitPosition:
     random: dict[str, Any] | None = None
     random_of_epoch: dict[str, Any] | None = None
     drawing: dict[str, Any] | None = None
-    counted: dict[str, int] | None = None
 
     @property
     def evaluating(self) -> bool:
@@ -160,11 +156,41 @@ that this reader would misread.
 """
 
 
-def position_to_state(position: FitPosition) -> dict[str, Any]:
-    """Return the entries that describe a position in a checkpoint."""
-    # Version 1 would take a position without a state of the iterator for the start of its epoch.
-    version = 1 if position.counted is None else VERSION
-    return {"version": version, "place": position.to_state()}
+@dataclass(frozen=True)
+class CountedBatches:
+    """The batches of an iterator whose state at this position is not in the checkpoint.
+
+    Args:
+        drawn: the number of batches that the run has drawn from the iterator.
+        since: those of them since the anchor; without an anchor, since the iterator's start.
+    """
+
+    drawn: int
+    since: int
+
+
+def position_to_state(position: FitPosition, counted: CountedBatches | None) -> dict[str, Any]:
+    """Return the entries that describe a position in a checkpoint.
+
+    Args:
+        position: the position.
+        counted: the batches to draw again; None if the checkpoint has the iterator's state.
+    """
+    if counted is None:
+        return {"version": 1, "place": position.to_state()}
+    # A reader of version 1 would take it for the start of the epoch.
+    return {"version": VERSION, "place": position.to_state(), "counted": asdict(counted)}
+
+
+def read_counted(checkpoint: Checkpoint) -> CountedBatches | None:
+    """Read which batches of a checkpoint's `fit` have to be drawn again.
+
+    Raises:
+        CorruptCheckpointError: If it cannot be read.
+    """
+    state = read_python_state(checkpoint, KEY) or {}
+    counted = state.get("counted")
+    return None if counted is None else CountedBatches(counted["drawn"], counted["since"])
 
 
 def read_position(checkpoint: Checkpoint, per_call: int) -> FitPosition:

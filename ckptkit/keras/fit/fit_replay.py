@@ -41,8 +41,8 @@ class TrainReplay:
         position: the position to replay to.
         step: the real train function.
         epoch_iterator: the object over which Keras' training loop iterates.
-        counts_from_start: whether the checkpoint has no state of the iterator, because reading its
-            batches again is cheaper.
+        counted: the number of batches to draw from the start of the current iterator, because the
+            checkpoint has no state of it; 0 if it has one.
         meter: gets the time that reading takes.
 
     Attributes:
@@ -55,7 +55,7 @@ class TrainReplay:
         step: Callable[[Any], Any],
         epoch_iterator: Any,
         *,
-        counts_from_start: bool = False,
+        counted: int = 0,
         meter: DrawMeter,
     ) -> None:
         self._position = position
@@ -64,7 +64,7 @@ class TrainReplay:
         self._steps_per_epoch: int | None = getattr(epoch_iterator, "steps_per_epoch", None)
         self._epoch = position.first_epoch
         self._calls = 0
-        self._counts_from_start, self._meter = counts_from_start, meter
+        self._counted, self._meter = counted, meter
         self._stepped = False
         self.iterator: Any = None
         self._made = 0  # batches that the run has drawn from this iterator
@@ -145,7 +145,7 @@ class TrainReplay:
                 # has changed.
                 self._position.drawn_again = reason_not_restorable(iterator)
             if self._position.drawn_again is None:
-                self._cached = needs_full_cache(iterator, restores=not self._counts_from_start)
+                self._cached = needs_full_cache(iterator, restores=not self._counted)
                 self._repeats = repeats_orders_in_pass(iterator, endless=False)
                 self._counters = counters_of(iterator)
                 self._iterate_over_counters()
@@ -184,7 +184,7 @@ class TrainReplay:
             self._position.drawn_again is not None
             or (self._cached and self._epoch == self._position.first_epoch)
             or (self._repeats and past)
-            or (self._counts_from_start and (not past or self._is_kept))
+            or (self._counted > 0 and (not past or self._is_kept))
         )
 
     @property
@@ -194,8 +194,7 @@ class TrainReplay:
     @property
     def _is_kept(self) -> bool:
         """Whether the current iterator has served earlier epochs too."""
-        now, counted = self._position.now, self._position.counted or {}
-        return counted.get("drawn", 0) > now.calls * self._position.per_call
+        return self._counted > self._position.now.calls * self._position.per_call
 
 
 @contextmanager

@@ -16,7 +16,7 @@ from ckptkit.errors import ConfigError
 from ckptkit.keras.early_stop import renew_patience
 from ckptkit.keras.fit.data_record import data_changes, start_training
 from ckptkit.keras.fit.fit_context import FitContext
-from ckptkit.keras.fit.fit_position import EPOCH_END, EVALUATION, STEP, read_position
+from ckptkit.keras.fit.fit_position import EPOCH_END, EVALUATION, STEP, read_counted, read_position
 from ckptkit.keras.fit.fit_replay import EvaluationReplay, TrainReplay
 from ckptkit.keras.fit.fit_stage import FitStage
 from ckptkit.run.checkpoint_catalog import Checkpoint
@@ -51,6 +51,7 @@ def start_resume(fit: FitContext, checkpoint: Checkpoint) -> FitResume:
     fit.session.tracked.note_constructed()
     with fit.session.reading(checkpoint):
         position = read_position(checkpoint, fit.state.position.per_call)
+        counted = fit.state.counted = read_counted(checkpoint)
     if position.random is not None:
         fit.state.drawing.set_beginning(position.random, random=position.drawn_again is not None)
     fit.state.position = position
@@ -62,7 +63,7 @@ def start_resume(fit: FitContext, checkpoint: Checkpoint) -> FitResume:
             position,
             _timed_first_step(fit),
             fit.call.epoch_iterator,
-            counts_from_start=position.counted is not None and _anchor_of(checkpoint) is None,
+            counted=counted.drawn if counted and _anchor_of(checkpoint) is None else 0,
             meter=fit.state.meter,
         ),
         EvaluationReplay(position),

@@ -11,7 +11,7 @@ from ckptkit.data.iterator_position import IteratorPosition
 from ckptkit.data.iterator_state import IteratorLeaf
 from ckptkit.keras.callback_list import OtherCallbacks
 from ckptkit.keras.fit.captured_variables import CapturedVariables
-from ckptkit.keras.fit.fit_position import FitPosition, position_to_state
+from ckptkit.keras.fit.fit_position import CountedBatches, FitPosition, position_to_state
 from ckptkit.keras.fit.plain_logs import plain_logs
 from ckptkit.position import RunPosition
 from ckptkit.run.manifest import DATA
@@ -33,6 +33,7 @@ class FitState:
         run_position: the current position of the run.
         meter: what reading the data takes.
         drawn: the number of batches that the run has read from the current iterator.
+        counted: the batches that a resume from the newest snapshot draws again.
         missing_batches: the number of its batches that the run has read before but this resume has
             skipped.
         traced: which weights were trainable when the train function was traced.
@@ -55,6 +56,7 @@ class FitState:
         self.meter: DrawMeter  # set as soon as the run is open
         self._data: IteratorPosition | None = None
         self.drawn = self.missing_batches = 0
+        self.counted: CountedBatches | None = None
         self.traced: list[bool] = []
         self.loaded: dict[str, Any] = {"callbacks": {}, "files": {}}
         self.captured: CapturedVariables | None = None
@@ -95,6 +97,8 @@ class FitState:
             anchor,
             countable=self.drawing.is_empty and one_by_one,
         )
+        if not drawn:
+            self._data.begin()
 
     def leaves(self, name: str) -> list[Leaf]:
         """Return the leaves to save now: the iterator, the position, the other callbacks' state.
@@ -104,7 +108,6 @@ class FitState:
         """
         leaves: list[Leaf] = []
         if self._data is not None and self._is_saved():
-            counted = self.position.counted or {}
             leaves.append(
                 IteratorLeaf(
                     f"{name}/{DATA}/0",
@@ -112,7 +115,7 @@ class FitState:
                     self._data,
                     self.drawn,
                     self.missing_batches,
-                    counted.get("since", 0),
+                    self.counted.since if self.counted is not None else 0,
                 )
             )
         # After the iterator, because the position says what a snapshot stores of it.
@@ -137,11 +140,13 @@ class FitState:
         position.evaluation_logs = plain_logs(position.evaluation_logs)
         position.drawing = self.drawing.now()
         taken = self._data.taken if self._data is not None and self._is_saved() else None
-        position.counted = None
-        if taken is not None and taken.is_counted:
-            position.counted = {"drawn": self.drawn, "since": taken.since}
+        self.counted = (
+            CountedBatches(self.drawn, taken.since)
+            if taken is not None and taken.is_counted
+            else None
+        )
         return {
-            **position_to_state(position),
+            **position_to_state(position, self.counted),
             **self._others.get(),
             "traced": "".join("01"[flag] for flag in self.traced),
         }

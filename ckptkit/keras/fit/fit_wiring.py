@@ -17,6 +17,7 @@ from ckptkit.keras.fit.fit_context import FitContext
 from ckptkit.keras.fit.fit_driver import FitDriver
 from ckptkit.keras.fit.fit_stage import FitStage, FitStages
 from ckptkit.keras.fit.fit_state import state_at_beginning
+from ckptkit.keras.fit.random_ops_check import retrace
 from ckptkit.keras.fit.train_step import TrainStep
 from ckptkit.keras.fit.training_end import TrainingEnd
 from ckptkit.manager import CheckpointManager
@@ -101,6 +102,8 @@ def _open_context(
 def _driver_of(fit: FitContext, export: ExportSpec | None) -> FitDriver:
     checkpoint = fit.session.newest()
     check_run(fit, checkpoint)
+    if fit.session.options.exact == "replace":
+        retrace(fit.model)
     resume = begin_fit(fit, checkpoint)
     train_step, evaluation = TrainStep(fit, resume), Evaluation(fit, resume)
     fit.cleanup.add(train_step.uninstall)

@@ -6,12 +6,11 @@ from collections.abc import Callable
 from typing import Any
 
 from ckptkit.compat import tf_random
+from ckptkit.session.exactness import Exactness
 
 
-def run_checked_step(
-    step: Callable[[Any], Any], iterator: Any, *, eager: bool
-) -> tuple[Any, str | None]:
-    """Run the first step of a train function, and check it for random operations.
+def run_first_step(step: Callable[[Any], Any], iterator: Any, *, eager: bool) -> tuple[Any, Report]:
+    """Run the first step of a train function, and search it for random operations.
 
     Args:
         step: the train function.
@@ -19,19 +18,36 @@ def run_checked_step(
         eager: whether it runs without being traced.
 
     Returns:
-        The result of the step; and the reason why the run cannot be exact, or None.
+        The result of the step; and a function that reports the operations, if there are any.
     """
-    if eager:
+    if not eager:
+        logs = step(iterator)
+        traced, ran = set(tf_random.stateful_random_ops(step)), set[str]()
+    else:
         with tf_random.EagerOperations() as operations:
             logs = step(iterator)
-        drawn = sorted(operations.random)
-    else:
-        logs = step(iterator)
-        drawn = tf_random.stateful_random_ops(step)
-    return logs, (
-        f"the model or its train step draws from {', '.join(drawn)}, whose state is inside "
-        "TensorFlow's kernels and cannot be saved. Use keras.random with a SeedGenerator, "
-        "tf.random.Generator, or tf.random.stateless_*"
-        if drawn
-        else None
-    )
+        traced, ran = operations.traced, operations.eager
+
+    def report(exactness: Exactness) -> None:
+        exactness.drawn(_WHO, traced, traced=True)
+        exactness.drawn(_WHO, ran, traced=False)
+
+    return logs, report
+
+
+Report = Callable[[Exactness], None]
+_WHO = "the model or its train step"
+
+
+def retrace(model: Any) -> None:
+    """Make a model's functions anew that were traced with stateful random operations.
+
+    An earlier `fit` or `evaluate` has traced them. The new ones are traced while the run is open,
+    so that `exact="replace"` applies to them.
+    """
+    for function, make in (
+        (model.train_function, model.make_train_function),
+        (model.test_function, model.make_test_function),
+    ):
+        if tf_random.stateful_random_ops(function):
+            make(force=True)

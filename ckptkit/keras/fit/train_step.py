@@ -17,7 +17,7 @@ from ckptkit.keras.fit.fit_context import FitContext
 from ckptkit.keras.fit.fit_resume import FitResume
 from ckptkit.keras.fit.fit_stage import FitStage
 from ckptkit.keras.fit.plain_logs import named_logs
-from ckptkit.keras.fit.random_ops_check import run_checked_step
+from ckptkit.keras.fit.random_ops_check import run_first_step
 from ckptkit.position import RunPosition
 from ckptkit.session.phase import SessionPhase
 
@@ -122,11 +122,11 @@ class TrainStep:
     def _checked_step(self, iterator: Any) -> Any:
         """Run the first step of this attempt, or of a new train function, and check it."""
         self._checked = True
-        logs, why = run_checked_step(self._original, iterator, eager=self._fit.model.run_eagerly)
+        eager = self._fit.model.run_eagerly
+        logs, report = run_first_step(self._original, iterator, eager=eager)
         self._fit.session.phases.enter(SessionPhase.TRAINING)
         self._fit.find_captured(self._original)
-        if why is not None:
-            self._fit.session.inexact(why)
+        report(self._fit.session.exactness)
         if not self._noted:
             self._noted = True
             self._fit.state.traced = keras_models.trainable_flags(self._fit.model)

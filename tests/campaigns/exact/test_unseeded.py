@@ -24,18 +24,32 @@ def rows(directory: Path) -> list[list[int]]:
 
 
 @pytest.mark.parametrize(
-    "kind",
+    ("kind", "anchors"),
     [
-        "shuffle",
-        *(pytest.param(kind, marks=pytest.mark.long) for kind in ("two_shuffles", "numpy")),
+        ("shuffle", "none"),
+        *(
+            pytest.param(kind, anchors, marks=pytest.mark.long)
+            for kind in ("shuffle", "two_shuffles", "numpy")
+            for anchors in (None, 1, 3, "none")
+        ),
     ],
 )
-def test_each_row_once_in_an_epoch(kind: str, fresh_process: Any, tmp_path: Path) -> None:
-    """In processes of their own: those that are forked from one have the same unseeded draws."""
+def test_each_row_once_in_an_epoch(
+    kind: str, anchors: Any, fresh_process: Any, tmp_path: Path
+) -> None:
+    """In processes of their own: those that are forked from one have the same unseeded draws.
+
+    Where batches are counted, only the state before the first one knows the order.
+    """
     kept: list[list[int]] = []
     for after, code in ((4, -signal.SIGKILL), (BATCHES, -signal.SIGKILL), (0, 0)):
         before = len(rows(tmp_path))
-        assert fresh_process(PROGRAM, tmp_path / "run", kind, after, cwd=tmp_path).wait() == code
+        assert (
+            fresh_process(
+                PROGRAM, tmp_path / "run", kind, after, json.dumps(anchors), cwd=tmp_path
+            ).wait()
+            == code
+        )
         restored = [event.step for event in events_of(tmp_path / "run", "restored")]
         at = restored[-1] if before else 0
         # The first batch that a resumed process trains with is the throw-away step that builds

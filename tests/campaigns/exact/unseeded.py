@@ -14,6 +14,7 @@ import numpy as np
 import tensorflow as tf
 
 import ckptkit
+from tests.campaigns.exact.anchors import anchors_of
 
 ROWS, BATCH = 88, 8
 
@@ -56,7 +57,7 @@ class Dies(keras.callbacks.Callback):
         return None
 
 
-def main(run: str, kind: str, after: int) -> None:
+def main(run: str, kind: str, after: int, anchors: Any) -> None:
     x = np.arange(ROWS, dtype="float32")[:, None]
     y = np.zeros((ROWS, 1), "float32")
     data: dict[str, Any] = {"x": x, "y": y, "batch_size": BATCH}
@@ -67,10 +68,14 @@ def main(run: str, kind: str, after: int) -> None:
     model.build((None, 1))
     model.compile(keras.optimizers.SGD(1e-6), "mse")
     ours = ckptkit.CheckpointCallback(
-        run, save=ckptkit.EveryNSteps(1), export=False, background=False
+        run,
+        save=ckptkit.EveryNSteps(1),
+        export=False,
+        background=False,
+        anchors=anchors_of({"anchors": anchors}),
     )
     model.fit(**data, epochs=3, verbose=0, callbacks=[Dies(after), ours])
 
 
 if __name__ == "__main__":
-    main(sys.argv[1], sys.argv[2], int(sys.argv[3]))
+    main(sys.argv[1], sys.argv[2], int(sys.argv[3]), json.loads(sys.argv[4]))
