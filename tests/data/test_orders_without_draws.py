@@ -9,6 +9,7 @@ import pytest
 import tensorflow as tf
 
 from ckptkit.compat.tf_data import stage_of
+from ckptkit.data.shuffle_counters import OrderCounters, counters_of
 from ckptkit.tracking.shuffle_orders import advances_when_made
 
 D = tf.data.Dataset
@@ -53,8 +54,9 @@ def pass_over(dataset: tf.data.Dataset) -> list:
     return [np.asarray(batch).tolist() for batch in dataset.as_numpy_iterator()]
 
 
+@pytest.mark.parametrize("whole", [True, False])
 @pytest.mark.parametrize("name", NO_DRAW)
-def test_iterators_that_draw_nothing_give_the_order_of_later_epochs(name):
+def test_iterators_that_draw_nothing_give_the_order_of_later_epochs(name, whole):
     seed, past = random.randrange(2**31), random.randrange(1, 6)
     print("seed", seed, "past epochs", past)
     tf.random.set_seed(seed)
@@ -63,8 +65,12 @@ def test_iterators_that_draw_nothing_give_the_order_of_later_epochs(name):
     tf.random.set_seed(seed)
     dataset = NO_DRAW[name]()
     assert advances_when_made(stage_of(dataset))
+    # Those of the counters alone do the same as those of the whole pipeline.
+    made = dataset if whole else OrderCounters(dataset)
     for _ in range(past):
-        iter(dataset)
+        assert whole or list(made) == []
+        if whole:
+            iter(made)
     assert [pass_over(dataset) for _ in range(2)] == expected
     if name != "no shuffle":
         assert expected[0] != expected[1]
@@ -73,3 +79,22 @@ def test_iterators_that_draw_nothing_give_the_order_of_later_epochs(name):
 @pytest.mark.parametrize("name", DRAW)
 def test_other_pipelines_are_drawn_from(name):
     assert not advances_when_made(stage_of(DRAW[name]()))
+    assert counters_of(iter(DRAW[name]())) is None
+
+
+def test_the_counters_of_a_shuffle_that_two_branches_read():
+    rows_of_both = rows()
+    dataset = D.zip((rows_of_both, rows_of_both)).batch(4)
+    expected = [pass_over(dataset) for _ in range(3)]
+    rows_of_both = rows()
+    dataset = D.zip((rows_of_both, rows_of_both)).batch(4)
+    for number, order in enumerate(expected):
+        assert pass_over(dataset) == order
+        if number == 0:
+            list(OrderCounters(dataset))
+            assert pass_over(dataset) == expected[2]
+            break
+
+
+def test_counters_of_other_data():
+    assert counters_of(iter([1, 2])) is None
