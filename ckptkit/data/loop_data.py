@@ -266,6 +266,7 @@ class LoopData:
         for number, made in enumerate(earlier):
             iterator = iter(dataset if counters is None else counters)
             if counters is not None:
+                counters.read_first()
                 continue
             if self._needs_every_batch(iterator, first=number == 0, restores=restores):
                 # One more than the number of batches, because to find the end is also a call.
@@ -273,6 +274,8 @@ class LoopData:
             else:
                 counters = counters_of(iterator)
                 again = 1 if counters is None else 0
+                if counters is not None:
+                    counters.read_first()
             progress.add(draw_batches(iterator, again))
         set_program_random(now)
 

@@ -154,7 +154,10 @@ class TrainReplay:
             self._drawn += per_call
         elif self._draws_all:
             self._drawn += self._meter.draw(lambda: draw_batches(iterator, per_call))
-        elif self._drawn == 0 and not (self._counters is not None and self._is_past):
+        elif self._counters is not None and not isinstance(iterator, tf.data.Iterator):
+            if self._calls == 0:
+                self._counters.read_first()
+        elif self._drawn == 0 and not (_advances_when_made(self._counters) and self._is_past):
             # A shuffle derives the order of this pass from its counter at the first draw.
             self._drawn += draw_batches(iterator, 1)
 
@@ -195,6 +198,10 @@ class TrainReplay:
     def _is_kept(self) -> bool:
         """Whether the current iterator has served earlier epochs too."""
         return self._counted > self._position.now.calls * self._position.per_call
+
+
+def _advances_when_made(counters: OrderCounters | None) -> bool:
+    return counters is not None and counters.advance_when_made
 
 
 @contextmanager
@@ -277,7 +284,7 @@ class EvaluationReplay:
             raise StopIteration
         if draws_all:
             draw_batches(iterator, self._position.per_call)
-        elif self._calls == 0 and self._counters is None:
+        elif self._calls == 0 and not _advances_when_made(self._counters):
             # A shuffle derives the order of this pass from its counter at the first draw.
             draw_batches(iterator, 1)
         left = 0 if draws_all else made.calls - self._calls - 1

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 from ckptkit.compat import keras_fit
@@ -13,6 +14,7 @@ from ckptkit.keras.callback_list import OtherCallbacks
 from ckptkit.keras.fit.captured_variables import CapturedVariables
 from ckptkit.keras.fit.fit_position import CountedBatches, FitPosition, position_to_state
 from ckptkit.keras.fit.plain_logs import plain_logs
+from ckptkit.policies.anchor_policies import AnchorPolicy
 from ckptkit.position import RunPosition
 from ckptkit.run.manifest import DATA
 from ckptkit.tracking.data_anchor import DataAnchor
@@ -60,6 +62,10 @@ class FitState:
         self.traced: list[bool] = []
         self.loaded: dict[str, Any] = {"callbacks": {}, "files": {}}
         self.captured: CapturedVariables | None = None
+
+    def measure(self, policy: AnchorPolicy, monotonic: Callable[[], float]) -> None:
+        """Measure what reading the data takes; see `DrawMeter`."""
+        self.meter = DrawMeter(policy, monotonic)
 
     @property
     def iterator(self) -> Any:
