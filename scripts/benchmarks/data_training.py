@@ -4,6 +4,7 @@ loop, with ckptkit, with `tf.train.Checkpoint` or with neither.
 
 from __future__ import annotations
 
+import gc
 import time
 from collections.abc import Callable
 from contextlib import ExitStack
@@ -207,6 +208,7 @@ def fit(
             ckptkit.CheckpointCallback(run, export=False, background=not wait, **options)
         )
     callbacks.append(Timer())
+    gc.collect()  # iterators of earlier trainings, whose end may wait for TensorFlow's threads
     began = time.perf_counter()
     try:
         model.fit(dataset, epochs=epochs, verbose=0, callbacks=callbacks)
@@ -235,6 +237,7 @@ def loop(
     model = make_model(features or _features(dataset))
     step = _step_of(model)
     saves = PlainSaves(*plain) if plain else None
+    gc.collect()
     began = time.perf_counter()
     done, timed_from = 0, 0.0
     loss: Any = 0.0
