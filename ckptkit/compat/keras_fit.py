@@ -70,6 +70,24 @@ def skip_calls(epoch_iterator: Any, calls: int) -> int:
     return sum(1 for _ in itertools.islice(batches, calls))
 
 
+def iterate_over(epoch_iterator: Any, dataset: Any) -> Any:
+    """Let the iterators that Keras' loop makes from now on iterate over another object.
+
+    Reason: the loop makes an iterator for each epoch that it runs through again, and most of a
+    pipeline has no part in that. Only a private attribute has the dataset.
+
+    Args:
+        epoch_iterator: see `FitCall`.
+        dataset: the object.
+
+    Returns:
+        The object until now.
+    """
+    before = epoch_iterator._distributed_dataset
+    epoch_iterator._distributed_dataset = dataset
+    return before
+
+
 def set_steps_per_epoch(epoch_iterator: Any, steps: int) -> None:
     """Set the number of batches that Keras' loop reads in the next epoch.
 

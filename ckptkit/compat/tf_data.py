@@ -6,7 +6,7 @@ Tried with TensorFlow 2.20 and 2.21, and with Keras 3.14 and 3.15.
 from __future__ import annotations
 
 import inspect
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import Any
 from weakref import WeakKeyDictionary
@@ -35,6 +35,14 @@ def dataset_of(iterator: Any) -> Any:
     Reason: in `fit` Keras makes the iterator, and gives no public access to the dataset.
     """
     return iterator._dataset
+
+
+def inputs_of(dataset: Any) -> list[Any]:
+    """Return the datasets from which a dataset reads.
+
+    Reason: see `stage_of`.
+    """
+    return list(dataset._inputs())
 
 
 @dataclass(frozen=True)
@@ -327,39 +335,57 @@ def shuffles_in(state: tf.Tensor) -> int:
     return int(tf.io.serialize_tensor(state).numpy().count(b"epoch_num_random_samples"))
 
 
-def buffered_bytes(dataset: Any) -> int | None:
-    """Return how many bytes of elements an iterator over a pipeline buffers, or None if unknown.
+@dataclass(frozen=True)
+class Buffered:
+    """What an iterator over a pipeline buffers, by the description of the pipeline.
+
+    Args:
+        rows: the number of elements; None if unknown.
+        size_bytes: their size in bytes; None if unknown.
+    """
+
+    rows: int | None
+    size_bytes: int | None
+
+
+def buffered(dataset: Any) -> Buffered:
+    """Return what an iterator over a pipeline buffers.
 
     Reason: only private attributes of a stage contain its size, and to measure it would take the
     seconds that this avoids. A cache in memory counts, because it is part of an iterator's state.
     """
-    total = 0
-    for stage in stages_in(dataset):
-        found = _buffered_in(stage)
-        if found is None:
-            return None
-        total += found
-    return total
+    found = [_buffered_in(stage) for stage in stages_in(dataset)]
+    return Buffered(
+        _sum_of(each.rows for each in found), _sum_of(each.size_bytes for each in found)
+    )
 
 
-def _buffered_in(stage: Any) -> int | None:
+def _sum_of(numbers: Iterable[int | None]) -> int | None:
+    """Return the sum, or None if a number is unknown."""
+    known = list(numbers)
+    return None if None in known else sum(each for each in known if each is not None)
+
+
+def _buffered_in(stage: Any) -> Buffered:
     kind = type(stage).__name__.lstrip("_")
     if kind not in ("ShuffleDataset", "PrefetchDataset", "CacheDataset"):
-        return 0
+        return Buffered(0, 0)
     (below,) = stage._inputs()
-    held = int(below.cardinality())
+    in_all = int(below.cardinality())  # negative if unknown
+    held: int | None
     if kind == "CacheDataset":
         if bytes(stage._filename.numpy()):
-            return 0
+            return Buffered(0, 0)
+        held = in_all if in_all >= 0 else None
     else:
         buffer = int(stage._buffer_size)
         # TensorFlow chooses the size of a prefetch that names none: a few elements.
         buffer = buffer if buffer >= 0 else _FEW_ELEMENTS
-        held = buffer if held < 0 else min(held, buffer)
+        held = buffer if in_all < 0 else min(in_all, buffer)
     each = _element_bytes(stage.element_spec)
     if each is None and kind == "PrefetchDataset":
-        return 0  # mostly batches, the last of which may be smaller: few, beside a shuffle's rows
-    return None if each is None or held < 0 else held * each
+        return Buffered(held, 0)  # mostly batches, the last of which may be smaller: few
+    return Buffered(held, None if each is None or held is None else held * each)
 
 
 _FEW_ELEMENTS = 8

@@ -2,57 +2,15 @@
 
 from __future__ import annotations
 
-from collections import deque
-from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 
 from ckptkit.compat import tf_checkpoint, tf_data
-from ckptkit.policies.anchor_policies import AnchorPolicy, PositionCosts, PositionForm
+from ckptkit.data.draw_meter import DrawMeter
+from ckptkit.policies.anchor_policies import PositionCosts, PositionForm
 from ckptkit.tracking import shuffle_orders
 from ckptkit.tracking.data_anchor import AnchorUse, DataAnchor
 from ckptkit.tracking.leaves import Tensors
-
-
-@dataclass
-class DrawMeter:
-    """What reading a pipeline's state and its batches takes, for all iterators over it.
-
-    Args:
-        policy: decides what a save stores.
-        monotonic: returns the seconds of the monotonic clock.
-        draw_secs: how long it took to draw one batch again; None before that.
-    """
-
-    policy: AnchorPolicy
-    monotonic: Callable[[], float]
-    draw_secs: float | None = None
-    _serialize_secs: deque[float] = field(default_factory=lambda: deque(maxlen=3))
-    _buffered: dict[int, int | None] = field(default_factory=dict)
-
-    def buffered_bytes(self, iterator: Any) -> int | None:
-        """Return how many bytes an iterator buffers by its description, or None if unknown."""
-        dataset = tf_data.dataset_of(iterator)
-        if id(dataset) not in self._buffered:
-            self._buffered = {id(dataset): tf_data.buffered_bytes(dataset)}
-        return self._buffered[id(dataset)]
-
-    @property
-    def serialize_secs(self) -> float | None:
-        """How long it takes to read an iterator's state; None before the first time.
-
-        The shortest of the last three counts: on a busy machine, a small state takes long too.
-        """
-        return min(self._serialize_secs, default=None)
-
-    def serialized(self, secs: float) -> None:
-        """Note how long it took to read an iterator's state."""
-        self._serialize_secs.append(secs)
-
-    def drew(self, batches: int, secs: float) -> None:
-        """Note how long it took to draw batches again."""
-        if batches:
-            self.draw_secs = secs / batches
 
 
 @dataclass(frozen=True)
@@ -111,6 +69,7 @@ class IteratorPosition:
         countable: whether the batches depend on nothing but the data.
 
     Attributes:
+        meter: what the pipeline costs.
         taken: what the newest snapshot stores.
     """
 
@@ -123,7 +82,7 @@ class IteratorPosition:
         *,
         countable: bool = True,
     ) -> None:
-        self.iterator, self._meter = iterator, meter
+        self.iterator, self.meter = iterator, meter
         self._anchor = anchor
         self._countable = countable and can_count(iterator)
         self._began, self._drawn_then = meter.monotonic(), drawn
@@ -153,23 +112,23 @@ class IteratorPosition:
         if ahead or form == "count":
             self.taken = PositionForSave({}, self._anchor, drawn - self._from)
             return self.taken
-        began = self._meter.monotonic()
+        began = self.meter.monotonic()
         tensors = tf_checkpoint.serialize(self.iterator)
-        self._meter.serialized(self._meter.monotonic() - began)
+        self.meter.read(self.meter.monotonic() - began)
         if form == "state":
             self.taken = PositionForSave(tensors)
         else:
             self._anchor = DataAnchor(
                 drawn, tensors, is_needed=self._is_unseeded, parts=tuple(tensors)
             )
-            self._began, self._drawn_then = self._meter.monotonic(), drawn
+            self._began, self._drawn_then = self.meter.monotonic(), drawn
             self.taken = PositionForSave({}, self._anchor)
         return self.taken
 
     def _form(self, drawn: int) -> PositionForm:
         if not self._countable:
             return "state"
-        form = self._meter.policy.form(self._costs(drawn))
+        form = self.meter.policy.form(self._costs(drawn))
         # Without a seed, only a state has the order from which batches can be counted.
         return "anchor" if form == "count" and self._needs_anchor else form
 
@@ -186,12 +145,15 @@ class IteratorPosition:
         return self._anchor.batches if self._anchor is not None else 0
 
     def _costs(self, drawn: int) -> PositionCosts:
-        secs = self._meter.monotonic() - self._began
+        secs = self.meter.monotonic() - self._began
         step_secs = secs / max(drawn - self._drawn_then, 1)
-        measured = self._meter.draw_secs
+        measured = self.meter.draw_secs
+        buffered = self.meter.buffered(self.iterator)
         return PositionCosts(
-            buffered_bytes=self._meter.buffered_bytes(self.iterator),
-            serialize_secs=self._meter.serialize_secs,
+            buffered_rows=buffered.rows,
+            buffered_bytes=buffered.size_bytes,
+            serialize_secs=self.meter.serialize_secs,
+            readings=self.meter.readings,
             batches=drawn - self._from,
             secs=secs,
             draw_secs=step_secs if measured is None else measured,

@@ -8,6 +8,7 @@ from typing import Any
 import tensorflow as tf
 
 from ckptkit.compat import tf_captures, tf_checkpoint, tf_data
+from ckptkit.data.draw_meter import DrawMeter
 from ckptkit.data.iterator_position import IteratorPosition
 from ckptkit.log import logger
 from ckptkit.tracking import shuffle_orders
@@ -162,7 +163,8 @@ class IteratorLeaf:
         return self._position.taken.uses(self.key)
 
     def assign(self, tensors: Mapping[str, tf.Tensor]) -> None:
-        restore_and_draw(self._position.iterator, tensors, self._undrawn, self._since)
+        position = self._position
+        restore_and_draw(position.iterator, tensors, self._undrawn, self._since, position.meter)
 
 
 def uses_cache(iterator: Any) -> bool:
@@ -170,14 +172,18 @@ def uses_cache(iterator: Any) -> bool:
     return shuffle_orders.uses_cache(tf_data.stage_of(tf_data.dataset_of(iterator)))
 
 
-def advances_when_made(iterator: Any) -> bool:
-    """Return whether to make an iterator suffices to get the next one's order.
+def needs_full_cache(iterator: Any, *, restores: bool) -> bool:
+    """Return whether the first pass must be read again, to fill a cache.
 
-    See `shuffle_orders.advances_when_made`.
+    A restored iterator needs a full cache. Otherwise a later pass can fill it too, if every pass
+    would fill it with the same elements.
+
+    Args:
+        iterator: a tf.data iterator.
+        restores: whether a saved state will be restored.
     """
-    return isinstance(iterator, tf.data.Iterator) and shuffle_orders.advances_when_made(
-        tf_data.stage_of(tf_data.dataset_of(iterator))
-    )
+    stage = tf_data.stage_of(tf_data.dataset_of(iterator))
+    return shuffle_orders.uses_cache(stage) and (restores or shuffle_orders.caches_order(stage))
 
 
 def repeats_orders_in_pass(iterator: Any, *, endless: bool) -> bool:
@@ -195,7 +201,7 @@ def repeats_orders_in_pass(iterator: Any, *, endless: bool) -> bool:
 
 
 def restore_and_draw(
-    iterator: Any, tensors: Mapping[str, tf.Tensor], undrawn: int, since: int
+    iterator: Any, tensors: Mapping[str, tf.Tensor], undrawn: int, since: int, meter: DrawMeter
 ) -> None:
     """Restore an iterator's saved state, and draw the batches since then.
 
@@ -204,16 +210,17 @@ def restore_and_draw(
         tensors: the saved state.
         undrawn: the number of batches that the run has read before, but this process has not.
         since: the number of batches that the run has read after the saved state.
+        meter: gets the time that drawing takes.
     """
     if undrawn > since:
         restore_iterator(iterator, tensors, undrawn - since)
-        draw_batches(iterator, since)
+        meter.draw(lambda: draw_batches(iterator, since))
     elif tf_data.has_unseeded_orders(tf_data.dataset_of(iterator)):
         # What this process has drawn had another order.
         tf_checkpoint.deserialize(iterator, tensors)
-        draw_batches(iterator, since)
+        meter.draw(lambda: draw_batches(iterator, since))
     else:
-        draw_batches(iterator, undrawn)
+        meter.draw(lambda: draw_batches(iterator, undrawn))
 
 
 def restore_iterator(iterator: Any, tensors: Mapping[str, tf.Tensor], undrawn: int) -> None:

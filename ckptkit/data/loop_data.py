@@ -9,18 +9,20 @@ from typing import Any
 import tensorflow as tf
 
 from ckptkit.data.data_pass import DataPass
+from ckptkit.data.draw_meter import DrawMeter
 from ckptkit.data.drawing_state import DrawingState
-from ckptkit.data.iterator_position import DrawMeter, IteratorPosition
+from ckptkit.data.iterator_position import IteratorPosition
 from ckptkit.data.iterator_state import (
     DrawProgress,
-    advances_when_made,
     draw_batches,
+    needs_full_cache,
     reason_not_repeatable,
     reason_not_savable,
     repeats_orders_in_pass,
     restore_and_draw,
     uses_cache,
 )
+from ckptkit.data.shuffle_counters import OrderCounters, counters_of
 from ckptkit.errors import ConfigError
 from ckptkit.policies.anchor_policies import AnchorPolicy
 from ckptkit.run.manifest import DATA, Manifest
@@ -193,7 +195,9 @@ class LoopData:
         drawing = DrawingState([dataset] if isinstance(dataset, tf.data.Dataset) else [])
         if self._is_resumed and call not in self._replayed_calls:
             self._replayed_calls.add(call)
-            self._replay_earlier(dataset, earlier, drawing, self._beginnings.get(str(call), {}))
+            restores = not drawing.is_empty or (present is not None and bool(present.saved))
+            beginning = self._beginnings.get(str(call), {})
+            self._replay_earlier(dataset, earlier, drawing, beginning, restores=restores)
         if present is None:
             self._beginnings.setdefault(
                 str(call), {"variables": drawing.at_beginning()["variables"]}
@@ -251,6 +255,8 @@ class LoopData:
         earlier: list[int],
         drawing: DrawingState,
         beginning: dict[str, Any],
+        *,
+        restores: bool,
     ) -> None:
         """Make the iterators of this call's earlier passes again, and read from them.
 
@@ -263,13 +269,20 @@ class LoopData:
         # loop's body or the checkpoint.
         drawing.set_beginning(beginning, random=False, only_written=True)
         progress = DrawProgress(sum(earlier), time.monotonic)
+        counters: OrderCounters | None = None
         for number, made in enumerate(earlier):
-            iterator = iter(dataset)
-            if self._needs_every_batch(iterator, first=number == 0):
+            iterator = iter(dataset if counters is None else counters)
+            if counters is not None:
+                counters.read_first()
+                continue
+            if self._needs_every_batch(iterator, first=number == 0, restores=restores):
                 # One more than the number of batches, because to find the end is also a call.
                 again = made + 1
             else:
-                again = 0 if advances_when_made(iterator) else 1
+                counters = counters_of(iterator)
+                again = 1 if counters is None else 0
+                if counters is not None:
+                    counters.read_first()
             progress.add(draw_batches(iterator, again))
         set_program_random(now)
 
@@ -294,10 +307,12 @@ class LoopData:
             and not self._needs_every_batch(iterator, first=first, present=True)
         ):
             draw_batches(iterator, 1)
-            restore_and_draw(iterator, present.saved, max(present.done - 1, 1), present.since)
+            restore_and_draw(
+                iterator, present.saved, max(present.done - 1, 1), present.since, meter
+            )
         else:
-            began = time.monotonic()
-            meter.drew(draw_batches(iterator, present.done), time.monotonic() - began)
+            meter.draw(lambda: draw_batches(iterator, present.done))
+        meter.drawn()
         drawing.set_now(present.values, drawn_again=self._not_savable_reason is not None)
         set_program_random(now)
         return iterator
@@ -329,7 +344,9 @@ class LoopData:
             position.begin()
         return position
 
-    def _needs_every_batch(self, iterator: Any, *, first: bool, present: bool = False) -> bool:
+    def _needs_every_batch(
+        self, iterator: Any, *, first: bool, present: bool = False, restores: bool = True
+    ) -> bool:
         """Return whether every batch must be read again.
 
         That is so if no state can be saved, if the first pass fills a cache, or if an earlier pass
@@ -337,7 +354,7 @@ class LoopData:
         """
         if self._not_savable_reason is not None or not isinstance(iterator, tf.data.Iterator):
             return True
-        return (first and uses_cache(iterator)) or (
+        return (first and needs_full_cache(iterator, restores=restores)) or (
             not present and repeats_orders_in_pass(iterator, endless=True)
         )
 

@@ -18,12 +18,18 @@ PositionForm = Literal["state", "anchor", "count"]
 `count` saves only the number of batches since the newest anchor, or since the iterator's start.
 """
 
-SMALL_SECS = 0.003
-SMALL_BYTES = 1_000_000
-"""A state that takes less time and memory than this is in every checkpoint."""
+SMALL_SECS, SMALL_BYTES, SMALL_ROWS = 0.003, 1_000_000, 500
+"""A state that takes less time, memory and elements than this is in every checkpoint."""
 
-_BYTES_PER_SEC = 25e6
-"""How fast TensorFlow serializes small rows: 200 MB in rows of 4 kB took 7 to 8 seconds."""
+_SLOW_SECS = 0.05
+_ENOUGH_READINGS = 3
+"""After so many readings, the shortest counts; before, a busy machine may have delayed them."""
+
+_ROW_SECS, _BYTES_PER_SEC = 50e-6, 1e9
+"""How long TensorFlow takes to read a row, and its bytes.
+
+100,000 rows of 1 kB took 1.5 s, 50,000 rows of 4 kB 7 to 8 s, and 4,000 rows of 50 kB up to 0.5 s.
+"""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -31,34 +37,41 @@ class PositionCosts:
     """What it costs to save the position of an iterator, as measured in this run.
 
     Args:
-        buffered_bytes: how many bytes its pipeline buffers by its description; None if unknown.
-        serialize_secs: how long training last stopped to read its state, in seconds; None before
-            the first time.
+        buffered_rows: how many elements its pipeline buffers by its description; None if unknown.
+        buffered_bytes: how many bytes these have; None if unknown.
+        serialize_secs: how long training stopped to read its state, in seconds: the shortest of
+            the last three times; None before the first one.
+        readings: the number of these times.
         batches: the number of batches since the newest anchor, or since its start.
         secs: the seconds of training since then.
         draw_secs: the seconds to draw one batch again. It is measured if that has happened;
             otherwise it is the time of a step, which includes the draw.
     """
 
+    buffered_rows: int | None = None
     buffered_bytes: int | None
     serialize_secs: float | None
+    readings: int = _ENOUGH_READINGS
     batches: int
     secs: float
     draw_secs: float
 
     @property
     def is_small(self) -> bool:
-        """Whether the state can be in every checkpoint. To know that, it is read once."""
-        if self.buffered_bytes is not None and self.buffered_bytes > SMALL_BYTES:
+        """Whether the state can be in every checkpoint. To know that, it is read a few times."""
+        if (self.buffered_bytes or 0) > SMALL_BYTES or (self.buffered_rows or 0) > SMALL_ROWS:
             return False
-        return self.serialize_secs is None or self.serialize_secs <= SMALL_SECS
+        if self.serialize_secs is None or self.serialize_secs <= SMALL_SECS:
+            return True
+        return self.readings < _ENOUGH_READINGS and self.serialize_secs <= _SLOW_SECS
 
     @property
     def expected_secs(self) -> float:
         """How long training would stop to read the state, in seconds."""
         if self.serialize_secs is not None:
             return self.serialize_secs
-        return (self.buffered_bytes or 0) / _BYTES_PER_SEC
+        rows, size_bytes = self.buffered_rows or 0, self.buffered_bytes or 0
+        return rows * _ROW_SECS + size_bytes / _BYTES_PER_SEC
 
 
 class AnchorPolicy:

@@ -92,9 +92,54 @@ def advances_when_made(stage: Stage) -> bool:
         return True
     if stage.random or stage.inside:
         return False
-    if stage.kind in ("ShuffleDataset", "RandomDataset"):
+    if stage.kind in SHUFFLES:
         return not any(map(draws_order, stage.inputs))
     return stage.kind in _MAKES_INPUTS and all(map(advances_when_made, stage.inputs))
+
+
+_MAKES_INPUTS_ONCE = _MAKES_INPUTS | {
+    "AssertCardinalityDataset",
+    "DenseToRaggedDataset",
+    "FilterDataset",
+    "FlatMapDataset",
+    "IgnoreErrorsDataset",
+    "InterleaveDataset",
+    "ParallelInterleaveDataset",
+    "RebatchDataset",
+    "RestructuredDataset",
+    "ScanDataset",
+    "ShardDataset",
+    "SkipDataset",
+    "TakeWhileDataset",
+    "UnbatchDataset",
+    "UniqueDataset",
+    "WindowDataset",
+}
+"""The stages for which one iterator makes exactly one over each input, also without a draw."""
+
+
+def counts_passes(stage: Stage) -> bool:
+    """Return whether every pass advances each counter for orders exactly once.
+
+    Then the number of passes is enough to restore the counters. A shuffle below another one
+    advances when the pass reads its first batch, and all others when the iterator is made.
+
+    Args:
+        stage: the last stage of the pipeline.
+    """
+    if not draws_order(stage):
+        return True
+    if stage.random or stage.inside:
+        return False
+    if stage.kind == "DirectedInterleaveDataset":
+        # A short pass may read nothing from one of its inputs.
+        return all(map(advances_when_made, stage.inputs))
+    known = stage.kind in SHUFFLES or stage.kind in _MAKES_INPUTS_ONCE
+    return known and all(map(counts_passes, stage.inputs))
+
+
+SHUFFLES = frozenset({"RandomDataset", "ShuffleDataset"})
+"""The stages that have a counter for orders."""
 
 
 def draws_order(stage: Stage | None) -> bool:
@@ -129,6 +174,11 @@ def drawing_stages(dataset: Any) -> list[Any]:
 def uses_cache(stage: Stage) -> bool:
     """Return whether a pipeline caches, so that its first pass differs from later ones."""
     return any(each.kind == "CacheDataset" for each in _stages(stage))
+
+
+def caches_order(stage: Stage) -> bool:
+    """Return whether a cache may get different elements or another order in another pass."""
+    return any(each.kind == "CacheDataset" and draws_order(each) for each in _stages(stage))
 
 
 def repeats_orders(stage: Stage) -> bool:

@@ -271,6 +271,32 @@ def callbacks_of_coming_fit():
     assert seen[1:] == [[], []], seen
 
 
+def iterate_over():
+    """The epochs after the change use the other object, and those after the way back do not."""
+
+    class Other:
+        made = 0
+
+        def __iter__(self):
+            Other.made += 1
+            return iter(rows)
+
+    class Exchange(keras.callbacks.Callback):
+        def on_epoch_begin(self, epoch, logs=None):
+            made.append(Other.made)
+            iterator = keras_fit.fit_call(self).epoch_iterator
+            if epoch == 1:
+                self.before = keras_fit.iterate_over(iterator, Other())
+            elif epoch == 3:
+                assert isinstance(keras_fit.iterate_over(iterator, self.before), Other)
+
+    made = []
+    rows = tf.data.Dataset.from_tensor_slices((x, y)).batch(2)
+    model().fit(rows, epochs=5, verbose=0, callbacks=[Exchange()])
+    assert made[:2] == [0, 0], made
+    assert made[1] < made[2] < made[3] == made[4], made
+
+
 def set_steps_per_epoch():
     class Lengthen(keras.callbacks.Callback):
         def on_epoch_begin(self, epoch, logs=None):

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import tempfile
+
 import keras
 import tensorflow as tf
 
@@ -116,6 +118,37 @@ def stage_of():
         assert drawing(tf_data.stage_of(look.dataset)) == drawn, drawing(
             tf_data.stage_of(look.dataset)
         )
+
+
+def inputs_of():
+    rows, others = tf.data.Dataset.range(3), tf.data.Dataset.range(4)
+    assert tf_data.inputs_of(rows) == []
+    assert tf_data.inputs_of(rows.shuffle(2)) == [rows]
+    both = tf_data.inputs_of(rows.concatenate(others))
+    assert [int(each.cardinality()) for each in both] == [3, 4]
+
+
+def Buffered():
+    assert tf_data.buffered(tf.data.Dataset.range(3)) == tf_data.Buffered(rows=0, size_bytes=0)
+
+
+def buffered():
+    rows = tf.data.Dataset.range(100)
+
+    def found(dataset):
+        known = tf_data.buffered(dataset)
+        return known.rows, known.size_bytes
+
+    assert found(rows.batch(4)) == (0, 0)
+    assert found(rows.shuffle(30)) == (30, 240)
+    assert found(rows.shuffle(300)) == (100, 800)
+    assert found(rows.repeat().shuffle(300)) == (300, 2400)
+    assert found(rows.shuffle(30).batch(4, drop_remainder=True).prefetch(2)) == (32, 240 + 64)
+    assert found(rows.shuffle(30).batch(4).prefetch(2)) == (32, 240)
+    assert found(rows.cache()) == (100, 800)
+    assert found(rows.filter(lambda i: i > 3).cache()) == (None, None)
+    assert found(rows.map(tf.strings.as_string).shuffle(30)) == (30, None)
+    assert found(rows.cache(str(tempfile.mkdtemp()) + "/cache")) == (0, 0)
 
 
 def describe_pipeline():

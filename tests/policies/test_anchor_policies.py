@@ -7,7 +7,12 @@ import random
 import pytest
 
 import ckptkit
-from ckptkit.policies.anchor_policies import SMALL_BYTES, SMALL_SECS, PositionCosts
+from ckptkit.policies.anchor_policies import (
+    SMALL_BYTES,
+    SMALL_ROWS,
+    SMALL_SECS,
+    PositionCosts,
+)
 
 
 def costs(**given):
@@ -34,6 +39,31 @@ def test_a_state_of_unknown_size_is_read_once():
     unknown = costs(buffered_bytes=None, serialize_secs=None)
     assert ckptkit.AdaptiveAnchors().form(unknown) == "state"
     assert ckptkit.AdaptiveAnchors().form(costs(buffered_bytes=None)) == "count"
+
+
+def test_many_small_rows_are_no_small_state():
+    """To read a row takes as long as to read its bytes or longer, and their size may be unknown."""
+    policy = ckptkit.AdaptiveAnchors()
+    for size in (None, 0):
+        few = costs(buffered_rows=SMALL_ROWS, buffered_bytes=size, serialize_secs=None)
+        many = costs(buffered_rows=SMALL_ROWS + 1, buffered_bytes=size, serialize_secs=None)
+        assert (policy.form(few), policy.form(many)) == ("state", "count")
+
+
+def test_one_slow_moment_of_the_machine_does_not_make_a_state_large():
+    policy = ckptkit.AdaptiveAnchors()
+    small = {"buffered_bytes": 100, "buffered_rows": 10, "serialize_secs": 0.02}
+    assert [policy.form(costs(**small, readings=readings)) for readings in (1, 2, 3)] == [
+        "state",
+        "state",
+        "count",
+    ]
+
+
+def test_the_first_anchor_of_few_large_rows_does_not_wait_as_for_many_small_ones():
+    few = costs(buffered_rows=4000, serialize_secs=None)
+    many = costs(buffered_rows=200_000, serialize_secs=None)
+    assert few.expected_secs < 1 < 5 < many.expected_secs
 
 
 def test_the_first_large_state_is_not_read_to_learn_its_size():

@@ -21,15 +21,16 @@ import tensorflow as tf
 
 from ckptkit.compat import keras_fit
 from ckptkit.compat.tf_summary import write_summaries_if
-from ckptkit.data.iterator_position import DrawMeter
+from ckptkit.data.draw_meter import DrawMeter
 from ckptkit.data.iterator_state import (
     DrawProgress,
-    advances_when_made,
     draw_batches,
+    needs_full_cache,
     reason_not_restorable,
     repeats_orders_in_pass,
     uses_cache,
 )
+from ckptkit.data.shuffle_counters import OrderCounters, counters_of
 from ckptkit.keras.fit.fit_position import EpochPass, FitPosition
 
 
@@ -55,7 +56,7 @@ class TrainReplay:
         epoch_iterator: Any,
         *,
         counted: int = 0,
-        meter: DrawMeter | None = None,
+        meter: DrawMeter,
     ) -> None:
         self._position = position
         self._step = step
@@ -68,12 +69,16 @@ class TrainReplay:
         self.iterator: Any = None
         self._made = 0  # batches that the run has drawn from this iterator
         self._drawn = 0  # batches of these that were drawn again
-        self._cached = self._repeats = self._needs_no_draw = False
+        self._cached = self._repeats = False
+        self._counters: OrderCounters | None = None
+        self._dataset: Any = None  # while Keras iterates over the counters instead
         self._progress = DrawProgress(position.per_call * position.train_calls, time.monotonic)
 
     def epoch_began(self, epoch: int) -> None:
         """Note that Keras has begun an epoch, and set the number of batches that it had."""
         self._epoch, self._calls = epoch, 0
+        if not self._is_past:
+            self.iterate_over_data()
         steps = self._steps_per_epoch
         if steps is not None and epoch < self._position.epoch:
             # A changed `steps_per_epoch` counts from the current epoch on. If the data has ended an
@@ -140,21 +145,35 @@ class TrainReplay:
                 # has changed.
                 self._position.drawn_again = reason_not_restorable(iterator)
             if self._position.drawn_again is None:
-                self._cached = uses_cache(iterator)
+                self._cached = needs_full_cache(iterator, restores=not self._counted)
                 self._repeats = repeats_orders_in_pass(iterator, endless=False)
-                self._needs_no_draw = advances_when_made(iterator)
+                self._counters = counters_of(iterator)
+                self._iterate_over_counters()
             with suppressed_summaries():
                 self._step(iterator)
             self._drawn += per_call
         elif self._draws_all:
-            began = time.monotonic()
-            drawn = draw_batches(iterator, per_call)
-            if self._meter is not None:
-                self._meter.drew(drawn, time.monotonic() - began)
-            self._drawn += drawn
-        elif self._drawn == 0 and not (self._needs_no_draw and self._is_past):
+            self._drawn += self._meter.draw(lambda: draw_batches(iterator, per_call))
+        elif self._counters is not None and not isinstance(iterator, tf.data.Iterator):
+            if self._calls == 0:
+                self._counters.read_first()
+        elif self._drawn == 0 and not (_advances_when_made(self._counters) and self._is_past):
             # A shuffle derives the order of this pass from its counter at the first draw.
             self._drawn += draw_batches(iterator, 1)
+
+    def _iterate_over_counters(self) -> None:
+        """Let the epochs that are over, except for the first one, make no whole iterators.
+
+        With `steps_per_epoch`, Keras may keep the iterator of an epoch for the next one.
+        """
+        if self._counters is not None and self._is_past and self._steps_per_epoch is None:
+            self._dataset = keras_fit.iterate_over(self._epoch_iterator, self._counters)
+
+    def iterate_over_data(self) -> None:
+        """Let Keras make whole iterators again."""
+        if self._dataset is not None:
+            keras_fit.iterate_over(self._epoch_iterator, self._dataset)
+            self._dataset = None
 
     @property
     def _draws_all(self) -> bool:
@@ -179,6 +198,10 @@ class TrainReplay:
     def _is_kept(self) -> bool:
         """Whether the current iterator has served earlier epochs too."""
         return self._counted > self._position.now.calls * self._position.per_call
+
+
+def _advances_when_made(counters: OrderCounters | None) -> bool:
+    return counters is not None and counters.advance_when_made
 
 
 @contextmanager
@@ -216,7 +239,8 @@ class EvaluationReplay:
         self._index = -1
         self._calls = 0
         self._epoch_iterator: Any = None
-        self._cached = self._repeats = self._needs_no_draw = False
+        self._cached = self._repeats = False
+        self._counters: OrderCounters | None = None
 
     @property
     def begun(self) -> int:
@@ -251,7 +275,7 @@ class EvaluationReplay:
         if self._index == 0 and self._calls == 0 and not drawn_again:
             self._cached = uses_cache(iterator)
             self._repeats = repeats_orders_in_pass(iterator, endless=True)
-            self._needs_no_draw = advances_when_made(iterator)
+            self._counters = counters_of(iterator)
         draws_all = drawn_again or self._repeats or (self._cached and self._index == 0)
         if self._calls >= made.calls:
             if draws_all:
@@ -260,7 +284,7 @@ class EvaluationReplay:
             raise StopIteration
         if draws_all:
             draw_batches(iterator, self._position.per_call)
-        elif self._calls == 0 and not self._needs_no_draw:
+        elif self._calls == 0 and not _advances_when_made(self._counters):
             # A shuffle derives the order of this pass from its counter at the first draw.
             draw_batches(iterator, 1)
         left = 0 if draws_all else made.calls - self._calls - 1

@@ -211,6 +211,7 @@ class FitResume:
         fit.find_captured(self._step)
         with fit.session.reading(self._checkpoint):
             fit.state.run_position = fit.session.restore(self._checkpoint)
+        fit.state.meter.drawn()
         self._restore_traced()
         if fit.session.resume.constants_changed:
             # The discarded step was traced with the program's own (Normalization).

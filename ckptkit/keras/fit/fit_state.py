@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 from ckptkit.compat import keras_fit
+from ckptkit.data.draw_meter import DrawMeter
 from ckptkit.data.drawing_state import DrawingState
-from ckptkit.data.iterator_position import DrawMeter, IteratorPosition
+from ckptkit.data.iterator_position import IteratorPosition
 from ckptkit.data.iterator_state import IteratorLeaf
 from ckptkit.keras.callback_list import OtherCallbacks
 from ckptkit.keras.fit.captured_variables import CapturedVariables
 from ckptkit.keras.fit.fit_position import FitPosition, position_to_state
 from ckptkit.keras.fit.plain_logs import plain_logs
+from ckptkit.policies.anchor_policies import AnchorPolicy
 from ckptkit.position import RunPosition
 from ckptkit.run.manifest import DATA
 from ckptkit.tracking.data_anchor import DataAnchor
@@ -61,6 +64,10 @@ class FitState:
         self.traced_settings: Record = {}
         self.loaded: dict[str, Any] = {"callbacks": {}, "files": {}}
         self.captured: CapturedVariables | None = None
+
+    def measure(self, policy: AnchorPolicy, monotonic: Callable[[], float]) -> None:
+        """Measure what reading the data takes; see `DrawMeter`."""
+        self.meter = DrawMeter(policy, monotonic)
 
     @property
     def iterator(self) -> Any:

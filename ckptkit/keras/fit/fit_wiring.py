@@ -7,7 +7,6 @@ from dataclasses import replace
 from typing import Any
 
 from ckptkit.compat import keras_fit
-from ckptkit.data.iterator_position import DrawMeter
 from ckptkit.export.export_spec import ExportSpec
 from ckptkit.keras.callback_list import OtherCallbacks
 from ckptkit.keras.fit.begin_fit import begin_fit, check_run, with_direction
@@ -75,7 +74,7 @@ def _open_context(
     call = replace(call, callback_list=None)
     state = state_at_beginning(model, others, call)
     session = manager.open_session({"model": model, "fit": state})
-    state.meter = DrawMeter(session.options.anchors, session.options.clock.monotonic)
+    state.measure(session.options.anchors, session.options.clock.monotonic)
     others.use_journal(session.journal, session.options.layout)
     session.total = params.get("epochs", 1)
     session.saves.monitors.epochs_are_alike = True

@@ -9,6 +9,7 @@ second `fit` repeats nothing.
 from __future__ import annotations
 
 import itertools
+import time
 from collections.abc import Iterable
 from dataclasses import dataclass, field, replace
 from typing import Any
@@ -16,11 +17,13 @@ from typing import Any
 import tensorflow as tf
 
 from ckptkit.compat import keras_fit, tf_data
+from ckptkit.data.draw_meter import DrawMeter
 from ckptkit.data.drawing_state import DrawingState
 from ckptkit.data.iterator_state import draw_batches
 from ckptkit.keras.fit.fit_position import FitPosition
 from ckptkit.keras.fit.fit_replay import EvaluationReplay, TrainReplay
 from ckptkit.log import logger
+from ckptkit.policies.anchor_policies import NoAnchors
 from ckptkit.tracking import shuffle_orders
 from ckptkit.tracking.python_state import program_random, set_program_random
 
@@ -62,6 +65,7 @@ class SkippedPasses:
             position,
             lambda iterator: draw_batches(iterator, position.per_call),
             self.call.epoch_iterator,
+            meter=DrawMeter(NoAnchors(), time.monotonic),
         )
         evaluations = EvaluationReplay(position)
         evaluation_iterator = keras_fit.new_evaluation_iterator(self.call)
@@ -74,6 +78,7 @@ class SkippedPasses:
                 evaluation_iterator.reset()
                 evaluations.evaluation_began(evaluation_iterator)
                 keras_fit.run_pass(evaluation_iterator, evaluations.replay_call)
+        training.iterate_over_data()
 
     def _position_to_draw(self) -> FitPosition:
         """Return the position to replay, which reads all data only if counters need that."""
