@@ -1,4 +1,4 @@
-"""A resume in a late epoch reads as many rows as one in an early epoch, and trains the same bits."""
+"""A resume in a late epoch makes as few rows as one in an early epoch, and trains the same bits."""
 
 from __future__ import annotations
 
