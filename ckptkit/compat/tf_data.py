@@ -355,13 +355,11 @@ def buffered(dataset: Any) -> Buffered:
     seconds that this avoids. A cache in memory counts, because it is part of an iterator's state.
     """
     found = [_buffered_in(stage) for stage in stages_in(dataset)]
-    return Buffered(
-        _sum_of(each.rows for each in found), _sum_of(each.size_bytes for each in found)
-    )
+    rows, sizes = (each.rows for each in found), (each.size_bytes for each in found)
+    return Buffered(_sum_of(rows), _sum_of(sizes))
 
 
 def _sum_of(numbers: Iterable[int | None]) -> int | None:
-    """Return the sum, or None if a number is unknown."""
     known = list(numbers)
     return None if None in known else sum(each for each in known if each is not None)
 

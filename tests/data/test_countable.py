@@ -76,4 +76,4 @@ def test_not_countable(name):
     ],
 )
 def test_buffered_bytes(make, expected):
-    assert tf_data.buffered_bytes(make()) == expected
+    assert tf_data.buffered(make()).size_bytes == expected
