@@ -19,7 +19,7 @@ from ckptkit.launcher.process_tree import ProcessTree
 from ckptkit.launcher.stall_detector import StallDetector
 from ckptkit.launcher.training_output import TrainingLog
 from ckptkit.launcher.training_process import TrainingProcess
-from ckptkit.run.audit_orders import ENVIRONMENT, HELD, Orders, write_orders
+from ckptkit.run.audit_instructions import ENVIRONMENT, HELD, Orders, write_orders
 from ckptkit.run.launcher_channel import ChannelState
 
 _LOOK_SECS = 0.05
@@ -150,7 +150,7 @@ class Trainer:
 
         Args:
             place: its sandbox.
-            every: the number of steps between two saves; see `ckptkit.run.audit_orders.Orders`.
+            every: the steps between two saves; see `ckptkit.run.audit_instructions.Orders`.
             moments: when to interrupt it, in order.
 
         Raises:

@@ -90,9 +90,9 @@ def _tensors(
 
 def _read(checkpoint: Checkpoint, entries: Sequence[TensorEntry]) -> list[Any]:
     hide_gpus()
-    from ckptkit.writing import tensor_file
+    from ckptkit.writing import tensor_bundle
 
-    return [tensor.numpy() for tensor in tensor_file.read_tensors(checkpoint.prefix, entries)]
+    return [tensor.numpy() for tensor in tensor_bundle.read_tensors(checkpoint.prefix, entries)]
 
 
 def _positions(one: Manifest, other: Manifest) -> list[BitDifference]:

@@ -35,7 +35,7 @@ from ckptkit.run.control_requests import (
 )
 from ckptkit.run.events import Event, Requested
 from ckptkit.run.journal_reader import read_attempt
-from ckptkit.run.launcher_status import Launcher, living_launcher
+from ckptkit.run.launcher_liveness import Launcher, living_launcher
 from ckptkit.storage.files import FileSystem
 
 _POLL_SECS = 0.2

@@ -243,17 +243,16 @@ def unseeded_random_ops(dataset: Any) -> list[str]:
     return sorted(found.union(*(unseeded_random_ops(each) for each in dataset._inputs())))
 
 
-def has_unseeded_orders(dataset: Any) -> bool:
-    """Return whether a pipeline takes orders from seeds that each process draws anew.
+def order_seeds(dataset: Any) -> list[tuple[int, int]]:
+    """Return the seeds of the stages that draw orders; two zeros for a stage without a seed.
 
-    Reason: only private attributes contain the seeds of stages. TensorFlow replaces two zeros by
-    random numbers when an iterator is made, and saves these with the iterator.
+    Reason: only private attributes contain the seeds of stages.
     """
-    return any(
-        not int(stage._seed) and not int(stage._seed2)
+    return [
+        (int(stage._seed), int(stage._seed2))
         for stage in stages_in(dataset)
         if hasattr(stage, "_seed") and hasattr(stage, "_seed2")
-    )
+    ]
 
 
 def parallel_draws(dataset: Any) -> list[str]:

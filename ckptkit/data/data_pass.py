@@ -31,6 +31,7 @@ class DataPass:
         saved: the saved state of the iterator, until the loop makes that iterator.
         since: the number of batches from the saved state to the checkpoint's position.
         anchor: the anchor that contains the saved state, or None.
+        order: the digest of the pipeline from which batches are counted; see `AnchorEntry`.
     """
 
     done: int = 0
@@ -45,6 +46,7 @@ class DataPass:
     saved: Tensors = field(default_factory=dict)
     since: int = 0
     anchor: DataAnchor | None = None
+    order: str = ""
 
     @property
     def earlier(self) -> int:
@@ -56,7 +58,8 @@ class DataPass:
 
     def end(self) -> None:
         """End the pass: nothing more is read from it."""
-        self.over, self.position, self.saved, self.anchor = True, None, {}, None
+        self.over, self.position, self.saved = True, None, {}
+        self.since, self.anchor, self.order = 0, None, ""
         self.drawing, self.values = None, {}
 
     def to_state(self) -> dict[str, Any]:
@@ -83,4 +86,6 @@ class DataPass:
         """Return from where a snapshot counts batches, if it does; see `AnchorUse`."""
         if self.position is not None:
             return self.position.taken.uses(key)
-        return (AnchorUse(self.anchor, key, self.since),) if self.since or self.anchor else ()
+        if not self.since and self.anchor is None:
+            return ()
+        return (AnchorUse(self.anchor, key, self.since, self.order),)

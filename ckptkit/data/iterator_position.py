@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import functools
 from dataclasses import dataclass
 from typing import Any
+
+import xxhash
 
 from ckptkit.compat import tf_checkpoint, tf_data
 from ckptkit.data.draw_meter import DrawMeter
@@ -21,11 +24,13 @@ class PositionForSave:
         tensors: the iterator's state; empty if batches are counted.
         anchor: the anchor from which they are counted; None for the start of the iterator.
         since: the number of batches from there.
+        order: see `order_of`.
     """
 
     tensors: Tensors
     anchor: DataAnchor | None = None
     since: int = 0
+    order: str = ""
 
     @property
     def is_counted(self) -> bool:
@@ -38,7 +43,27 @@ class PositionForSave:
         Args:
             key: see `AnchorUse`.
         """
-        return (AnchorUse(self.anchor, key, self.since),) if self.is_counted else ()
+        if not self.is_counted:
+            return ()
+        return (AnchorUse(self.anchor, key, self.since, self.order),)
+
+
+OTHER_ORDER = (
+    "the data has another pipeline or other seeds than when the checkpoint was saved, and its "
+    "batches are counted: rows may be missed or repeated in this epoch. Give shuffles the same "
+    "seed in every start, or pass anchors=ckptkit.AnchorEveryNBatches(1) to save their buffers"
+)
+
+
+def order_of(iterator: Any) -> str:
+    """Return a digest of what the order of an iterator's batches depends on.
+
+    Args:
+        iterator: a tf.data iterator.
+    """
+    dataset = tf_data.dataset_of(iterator)
+    stages, seeds = tf_data.describe_pipeline(dataset), tf_data.order_seeds(dataset)
+    return xxhash.xxh3_64_hexdigest(repr((stages, seeds)).encode())
 
 
 def can_count(iterator: Any) -> bool:
@@ -50,7 +75,7 @@ def can_count(iterator: Any) -> bool:
     dataset = tf_data.dataset_of(iterator)
     if tf_data.comes_in_any_order(dataset) or tf_data.unseeded_random_ops(dataset):
         return False
-    if not tf_data.has_unseeded_orders(dataset):
+    if not shuffle_orders.has_unseeded_orders(dataset):
         return True
     # The state before the first batch has the order only if all stages have taken theirs by then;
     # and it is not small if a cache is a part of it.
@@ -84,6 +109,8 @@ class IteratorPosition:
     ) -> None:
         self.iterator, self.meter = iterator, meter
         self._anchor = anchor
+        if anchor is not None:
+            anchor.is_needed = self._is_unseeded
         self._countable = countable and can_count(iterator)
         self._began, self._drawn_then = meter.monotonic(), drawn
         self.taken = PositionForSave({})
@@ -108,9 +135,12 @@ class IteratorPosition:
         Raises:
             tf.errors.OpError: If TensorFlow cannot save the iterator.
         """
+        if self._anchor is not None and self._anchor.is_lost:
+            self._anchor = None
         form = self._form(drawn)
         if ahead or form == "count":
-            self.taken = PositionForSave({}, self._anchor, drawn - self._from)
+            since = drawn - self._from
+            self.taken = PositionForSave({}, self._anchor, since, self.order)
             return self.taken
         began = self.meter.monotonic()
         tensors = tf_checkpoint.serialize(self.iterator)
@@ -122,7 +152,7 @@ class IteratorPosition:
                 drawn, tensors, is_needed=self._is_unseeded, parts=tuple(tensors)
             )
             self._began, self._drawn_then = self.meter.monotonic(), drawn
-            self.taken = PositionForSave({}, self._anchor)
+            self.taken = PositionForSave({}, self._anchor, order=self.order)
         return self.taken
 
     def _form(self, drawn: int) -> PositionForm:
@@ -132,13 +162,18 @@ class IteratorPosition:
         # Without a seed, only a state has the order from which batches can be counted.
         return "anchor" if form == "count" and self._needs_anchor else form
 
+    @functools.cached_property
+    def order(self) -> str:
+        """See `order_of`."""
+        return order_of(self.iterator)
+
     @property
     def _needs_anchor(self) -> bool:
         return self._anchor is None and self._countable and self._is_unseeded
 
     @property
     def _is_unseeded(self) -> bool:
-        return tf_data.has_unseeded_orders(tf_data.dataset_of(self.iterator))
+        return shuffle_orders.has_unseeded_orders(tf_data.dataset_of(self.iterator))
 
     @property
     def _from(self) -> int:

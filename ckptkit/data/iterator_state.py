@@ -163,6 +163,8 @@ class IteratorLeaf:
         return self._position.taken.uses(self.key)
 
     def assign(self, tensors: Mapping[str, tf.Tensor]) -> None:
+        if not self._drawn:
+            return  # a new iterator: an older version has saved the one of a finished epoch
         position = self._position
         restore_and_draw(position.iterator, tensors, self._undrawn, self._since, position.meter)
 
@@ -215,7 +217,7 @@ def restore_and_draw(
     if undrawn > since:
         restore_iterator(iterator, tensors, undrawn - since)
         meter.draw(lambda: draw_batches(iterator, since))
-    elif tf_data.has_unseeded_orders(tf_data.dataset_of(iterator)):
+    elif shuffle_orders.has_unseeded_orders(tf_data.dataset_of(iterator)):
         # What this process has drawn had another order.
         tf_checkpoint.deserialize(iterator, tensors)
         meter.draw(lambda: draw_batches(iterator, since))

@@ -11,7 +11,7 @@ import tensorflow as tf
 from ckptkit.data.data_pass import DataPass
 from ckptkit.data.draw_meter import DrawMeter
 from ckptkit.data.drawing_state import DrawingState
-from ckptkit.data.iterator_position import IteratorPosition
+from ckptkit.data.iterator_position import OTHER_ORDER, IteratorPosition
 from ckptkit.data.iterator_state import (
     DrawProgress,
     draw_batches,
@@ -135,6 +135,7 @@ class LoopData:
             if number < len(self._passes):
                 self._passes[number].anchor = anchors.get(entry.key)
                 self._passes[number].since = entry.since
+                self._passes[number].order = entry.order
 
     def epoch_began(self) -> None:
         """Note that the body of an epoch begins, or begins again after an interruption in it."""
@@ -342,6 +343,8 @@ class LoopData:
         )
         if not present.done:
             position.begin()
+        elif present.order and present.order != position.order:
+            self._inexact(OTHER_ORDER)
         return position
 
     def _needs_every_batch(

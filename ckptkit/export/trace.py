@@ -23,7 +23,7 @@ from ckptkit.export.signatures import SERVING_DEFAULT, Endpoint
 from ckptkit.exports.export_record import TensorForm
 from ckptkit.storage.plain_paths import plain_directory
 from ckptkit.tracking.reachable_objects import visit
-from ckptkit.writing.tensor_file import open_reader, read_value
+from ckptkit.writing.tensor_bundle import open_reader, read_value
 
 _VARIABLE = "/.ATTRIBUTES/VARIABLE_VALUE"
 

@@ -12,10 +12,10 @@ from ckptkit.compat import keras_fit
 from ckptkit.errors import ConfigError
 from ckptkit.export.export_spec import ExportSpec, as_spec, is_switched_off
 from ckptkit.keras import csv_rows
-from ckptkit.keras.callback_list import OtherCallbacks
+from ckptkit.keras.fit.fit_assembly import open_fit
 from ckptkit.keras.fit.fit_driver import FitDriver
-from ckptkit.keras.fit.fit_wiring import open_fit
 from ckptkit.keras.open_bar_line import OpenBarLine
+from ckptkit.keras.other_callbacks import OtherCallbacks
 from ckptkit.keras.trial_directory import trial_directory
 from ckptkit.manager import CheckpointManager
 from ckptkit.run.fresh_start import is_known_label

@@ -9,7 +9,7 @@ import keras
 
 from ckptkit.compat import keras_models
 from ckptkit.errors import ConfigError
-from ckptkit.keras.early_stop import EarlyStop
+from ckptkit.keras.early_stop_record import EarlyStop
 from ckptkit.layout import TRIAL, RunLayout
 from ckptkit.log import logger
 from ckptkit.restore.assign import has_moved

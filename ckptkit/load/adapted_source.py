@@ -22,7 +22,7 @@ from ckptkit.run.manifest import ADAPTED
 from ckptkit.tracking.adapted_layers import adapted_leaves, described
 from ckptkit.tracking.leaves import Tensors
 from ckptkit.tracking.reachable_objects import visit
-from ckptkit.writing import tensor_file
+from ckptkit.writing import tensor_bundle
 
 
 @dataclass(frozen=True)
@@ -110,7 +110,7 @@ def adapted_of_run(checkpoint: Checkpoint, name: str) -> list[SavedAdapted]:
         if entry.role == ADAPTED and entry.key.startswith(f"{name}/")
     ]
     found: dict[str, SavedAdapted] = {}
-    values = tensor_file.read_tensors(checkpoint.prefix, entries)
+    values = tensor_bundle.read_tensors(checkpoint.prefix, entries)
     for entry, value in zip(entries, values, strict=True):
         key = leaf_key(entry.key)
         each = found.setdefault(key, SavedAdapted(_address(key), key, entry.path, {}))

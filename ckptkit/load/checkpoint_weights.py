@@ -17,13 +17,13 @@ from ckptkit.load.weight_source import WeightSource, form_of, live_weights
 from ckptkit.run.checkpoint_catalog import Checkpoint
 from ckptkit.run.manifest import EVALUATED, RESULT, WEIGHTS, TensorEntry
 from ckptkit.tracking.leaves import path_of
-from ckptkit.writing import tensor_file
+from ckptkit.writing import tensor_bundle
 
 VARIABLES = Path("variables") / "variables"
 """The prefix of the checkpoint inside a SavedModel."""
 
 _OURS = re.compile(
-    r"([A-Za-z_][A-Za-z0-9_-]*)/(weights|result)/(\d+)" + re.escape(tensor_file.SUFFIX)
+    r"([A-Za-z_][A-Za-z0-9_-]*)/(weights|result)/(\d+)" + re.escape(tensor_bundle.SUFFIX)
 )
 
 
@@ -74,10 +74,10 @@ def of_tensorflow(prefix: Path, model: Any, name: str | None) -> WeightSource:
         CheckpointNotFoundError: If no model has that name, or the checkpoint has no object graph,
             as in TensorFlow 1.
     """
-    reader = tensor_file.open_reader(prefix)
+    reader = tensor_bundle.open_reader(prefix)
     shapes, types = reader.get_variable_to_shape_map(), reader.get_variable_to_dtype_map()
     ours = {
-        match[0].removesuffix(tensor_file.SUFFIX): match
+        match[0].removesuffix(tensor_bundle.SUFFIX): match
         for key in shapes
         if (match := _OURS.fullmatch(key))
     }
@@ -88,8 +88,8 @@ def of_tensorflow(prefix: Path, model: Any, name: str | None) -> WeightSource:
                 key=key,
                 kind="variable",
                 path="",
-                shape=tuple(shapes[key + tensor_file.SUFFIX]),
-                dtype=types[key + tensor_file.SUFFIX].name,
+                shape=tuple(shapes[key + tensor_bundle.SUFFIX]),
+                dtype=types[key + tensor_bundle.SUFFIX].name,
             )
             for key in ordered
         }
@@ -105,7 +105,7 @@ def of_tensorflow(prefix: Path, model: Any, name: str | None) -> WeightSource:
     nodes = graph.weights_of(model, name)
     saved = tuple(
         Weight(
-            key=node.key.removesuffix(tensor_file.SUFFIX),
+            key=node.key.removesuffix(tensor_bundle.SUFFIX),
             address=address,
             name=node.name,
             shape=tuple(shapes[node.key]),
@@ -146,7 +146,7 @@ def of_saved_model(directory: Path, model: Any, name: str | None) -> WeightSourc
 
 def _read(prefix: Path, weights: Sequence[Weight]) -> list[Any]:
     return list(
-        tensor_file.read_tensors(
+        tensor_bundle.read_tensors(
             prefix,
             [
                 TensorEntry(

@@ -21,7 +21,7 @@ from ckptkit.load.formats import SAVED_MODEL, Format, FoundFormat, path_of, reco
 from ckptkit.position import whole_number
 from ckptkit.storage.plain_paths import opened, plain_directory
 from ckptkit.writing.bundle_check import check_bundle
-from ckptkit.writing.tensor_file import judging_tensorflow
+from ckptkit.writing.tensor_bundle import judging_tensorflow
 
 DEFAULTS = ("serving_default", "serve")
 """The names of signatures that a call of the model tries, in this order."""

@@ -10,7 +10,7 @@ import tensorflow as tf
 
 from ckptkit.errors import ConfigError
 from ckptkit.restore.state_comparison import shown_form
-from ckptkit.writing.tensor_file import first_line
+from ckptkit.writing.tensor_bundle import first_line
 
 
 @dataclass(frozen=True)

@@ -146,6 +146,9 @@ def step_of(prefix: str) -> int | None:
     return int(match[1]) if match else None
 
 
+_ANCHOR = re.compile(r"data-\d+-\d+-\d+")
+
+
 def _newest_prefix(path: Path) -> Path | None:
     """Return the checkpoint that TensorFlow's state file names, or else the only one."""
     state_file = path / STATE_FILE
@@ -160,6 +163,8 @@ def _newest_prefix(path: Path) -> Path | None:
             "Name the prefix of another one (its path without '.index')."
         )
     prefixes = sorted(each.with_suffix("") for each in path.glob("?*.index"))
+    # An anchor lies beside a checkpoint of a run, and has no weights.
+    prefixes = [each for each in prefixes if not _ANCHOR.fullmatch(each.name)] or prefixes
     if len(prefixes) > 1:
         raise ConfigError(
             f"{path} has several checkpoints and no state file that names the newest. Name one: "

@@ -22,7 +22,7 @@ from ckptkit.load.keras_files import legacy_group
 from ckptkit.load.model_loading import CONFIG, MEMBER, TRAINING_CONFIG
 from ckptkit.storage.files import read_bounded, storage_errors
 from ckptkit.storage.proof_of_damage import judging
-from ckptkit.writing.tensor_file import SUFFIX, open_reader
+from ckptkit.writing.tensor_bundle import SUFFIX, open_reader
 
 _MOST_BYTES = 64 * 1024 * 1024
 _MOST_GRAPH_BYTES = 1 << 31

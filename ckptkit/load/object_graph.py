@@ -14,7 +14,7 @@ import tensorflow as tf
 from ckptkit.compat import tf_checkpoint
 from ckptkit.compat.tf_checkpoint import GraphNode
 from ckptkit.errors import CheckpointNotFoundError, ConfigError
-from ckptkit.writing import tensor_file
+from ckptkit.writing import tensor_bundle
 
 _NOT_OF_THE_MODEL = frozenset(
     {
@@ -41,15 +41,15 @@ def read_graph(reader: Any, prefix: Path) -> list[GraphNode]:
     """Return the objects of an open checkpoint; the first one is its root.
 
     Args:
-        reader: the result of `tensor_file.open_reader`.
+        reader: the result of `tensor_bundle.open_reader`.
         prefix: the prefix of its checkpoint.
 
     Raises:
         CorruptCheckpointError: If the object graph cannot be read.
         StorageError: If the system refuses to read.
     """
-    serialized = tensor_file.read_value(reader, prefix, tf_checkpoint.OBJECT_GRAPH)
-    with tensor_file.judging_tensorflow(prefix):
+    serialized = tensor_bundle.read_value(reader, prefix, tf_checkpoint.OBJECT_GRAPH)
+    with tensor_bundle.judging_tensorflow(prefix):
         return tf_checkpoint.object_graph(bytes(serialized))
 
 

@@ -19,7 +19,7 @@ from ckptkit.load.model_description import Description, describe
 from ckptkit.load.object_graph import read_graph
 from ckptkit.load.tensor_list import UNREADABLE, VARIABLE, Tensor, of_manifest, part_of
 from ckptkit.run.checkpoint_catalog import Checkpoint
-from ckptkit.writing import tensor_file
+from ckptkit.writing import tensor_bundle
 
 
 @dataclass(frozen=True)
@@ -100,15 +100,15 @@ def _tensors(about: Description, names: Mapping[str, str]) -> tuple[Tensor, ...]
 
 
 def _tensorflow(prefix: Path) -> Callable[[Tensor], Any]:
-    reader = tensor_file.open_reader(prefix)
+    reader = tensor_bundle.open_reader(prefix)
     there = reader.get_variable_to_shape_map()
 
     def read(tensor: Tensor) -> Any:
         if tensor.dtype in UNREADABLE:
             return None
-        key = tensor.key + tensor_file.SUFFIX
+        key = tensor.key + tensor_bundle.SUFFIX
         return _as_array(
-            tensor_file.read_value(reader, prefix, key if key in there else tensor.key)
+            tensor_bundle.read_value(reader, prefix, key if key in there else tensor.key)
         )
 
     return read
@@ -124,11 +124,11 @@ def _names_in_graph(prefix: Path) -> dict[str, str]:
 
     The result is empty if the checkpoint has no object graph.
     """
-    reader = tensor_file.open_reader(prefix)
+    reader = tensor_bundle.open_reader(prefix)
     if tf_checkpoint.OBJECT_GRAPH not in reader.get_variable_to_shape_map():
         return {}
     nodes = read_graph(reader, prefix)
-    return {node.key.removesuffix(tensor_file.SUFFIX): node.name for node in nodes if node.key}
+    return {node.key.removesuffix(tensor_bundle.SUFFIX): node.name for node in nodes if node.key}
 
 
 def _names_in_hdf5(file: Any) -> dict[str, str]:

@@ -20,7 +20,13 @@ import tensorflow as tf
 from ckptkit.errors import CorruptCheckpointError
 from ckptkit.storage.proof_of_damage import judging
 from ckptkit.writing.bundle_check import check_bundle
-from ckptkit.writing.tensor_file import SUFFIX, first_line, judging_tensorflow, open_reader, restore
+from ckptkit.writing.tensor_bundle import (
+    SUFFIX,
+    first_line,
+    judging_tensorflow,
+    open_reader,
+    restore,
+)
 
 _SHARD = re.compile(r"\.data-(\d{5})-of-(\d{5})$")
 

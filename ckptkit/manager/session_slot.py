@@ -9,7 +9,7 @@ from typing import Any
 
 from ckptkit.errors import ConfigError
 from ckptkit.log import show_by_default
-from ckptkit.session import process_state
+from ckptkit.session import process_registry
 from ckptkit.session.options import RunOptions
 from ckptkit.session.remote_control import reports_failure
 from ckptkit.session.session import Session
@@ -69,10 +69,10 @@ class SessionSlot:
             check_one_worker(os.environ)
         show_by_default()
         state = with_extra_state(self._options.state, extra_state)
-        process_state.take_over(layout, owner)
+        process_registry.take_over(layout, owner)
         with reports_failure():
             self.session = Session(replace(self._options, state=state)).start()
-        process_state.note_open(layout, owner)
+        process_registry.note_open(layout, owner)
         return self.session
 
     def close(self, owner: Any, error: BaseException | None) -> None:
@@ -85,7 +85,7 @@ class SessionSlot:
         # Cleared before it is closed: an error must not leave a half-closed session here.
         session, self.session = self.session, None
         if session is not None:
-            process_state.note_closed(self._options.layout, owner)
+            process_registry.note_closed(self._options.layout, owner)
             session.close(error)
 
 

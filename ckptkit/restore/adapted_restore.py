@@ -20,7 +20,7 @@ from ckptkit.run.manifest import ADAPTED
 from ckptkit.tracking.adapted_layers import AdaptedLeaf, described
 from ckptkit.tracking.leaves import Tensors
 from ckptkit.tracking.tracker import Tracked
-from ckptkit.writing import tensor_file
+from ckptkit.writing import tensor_bundle
 
 
 class AdaptedRestore:
@@ -58,7 +58,7 @@ class AdaptedRestore:
         if not entries or {leaf_key(entry.key) for entry in entries} != leaves.keys():
             return False
         saved: dict[str, Tensors] = {key: {} for key in leaves}
-        values = tensor_file.read_tensors(checkpoint.prefix, entries)
+        values = tensor_bundle.read_tensors(checkpoint.prefix, entries)
         for entry, value in zip(entries, values, strict=True):
             key = leaf_key(entry.key)
             saved[key][entry.key[len(key) + 1 :]] = value

@@ -24,7 +24,7 @@ from ckptkit.tracking.leaves import Leaf, PythonLeaf
 from ckptkit.tracking.snapshot import describe_leaves, evaluated_key, result_key
 from ckptkit.tracking.state_check import unbuilt_parts
 from ckptkit.tracking.tracker import Tracked
-from ckptkit.writing import tensor_file
+from ckptkit.writing import tensor_bundle
 from ckptkit.writing.anchor_files import read_anchor
 
 
@@ -115,7 +115,7 @@ def assign_state(
     Raises:
         CorruptCheckpointError: If a file cannot be read; nothing was assigned.
     """
-    values = _by_leaf(entries, tensor_file.read_tensors(checkpoint.prefix, entries))
+    values = _by_leaf(entries, tensor_bundle.read_tensors(checkpoint.prefix, entries))
     for anchor in filter(operator.attrgetter("name"), checkpoint.manifest.anchors):
         # For a pass of a loop, the number of the pass is a part of the name.
         leaf, rest = leaf_key(anchor.key), anchor.key[len(leaf_key(anchor.key)) + 1 :]
@@ -182,7 +182,7 @@ def assign_result(checkpoint: Checkpoint, tracked: Tracked) -> None:
     entries = [entry for entry in tensors if entry.role == RESULT]
     if not entries and checkpoint.manifest.final:
         entries = [entry for entry in tensors if entry.role == WEIGHTS]
-    values = _by_leaf(entries, tensor_file.read_tensors(checkpoint.prefix, entries))
+    values = _by_leaf(entries, tensor_bundle.read_tensors(checkpoint.prefix, entries))
     for leaf in tracked.leaves:
         ended = values.get(result_key(leaf.key)) or values.get(leaf.key)
         if ended is not None:
@@ -206,7 +206,7 @@ def weights_of(checkpoint: Checkpoint, tracked: Tracked, *, best: bool = False) 
         IncompatibleStateError: If it has different weights.
     """
     entries = [entry for entry in checkpoint.manifest.tensors if entry.role in _OF_MODELS]
-    values = _by_leaf(entries, tensor_file.read_tensors(checkpoint.prefix, entries))
+    values = _by_leaf(entries, tensor_bundle.read_tensors(checkpoint.prefix, entries))
     leaves = [leaf for leaf in tracked.leaves if leaf.key.split("/")[1] in _OF_MODELS]
     # Checked before anything is assigned, so that an error leaves the model as it was.
     missing = [leaf.path for leaf in leaves if leaf.key not in values]
@@ -244,7 +244,7 @@ def read_python_state(checkpoint: Checkpoint, key: str) -> Any:
         CorruptCheckpointError: If it cannot be read.
     """
     entries = [entry for entry in checkpoint.manifest.tensors if leaf_key(entry.key) == key]
-    values = _by_leaf(entries, tensor_file.read_tensors(checkpoint.prefix, entries))
+    values = _by_leaf(entries, tensor_bundle.read_tensors(checkpoint.prefix, entries))
     return PythonLeaf(key, key, dict, dict).value(values[key]) if entries else None
 
 
@@ -283,7 +283,7 @@ def _attribute_texts(checkpoint: Checkpoint) -> Sequence[tf.Tensor]:
         for entry in checkpoint.manifest.tensors
         if entry.role == ATTRIBUTES and entry.key == leaf_key(entry.key)
     ]
-    return tensor_file.read_tensors(checkpoint.prefix, entries)
+    return tensor_bundle.read_tensors(checkpoint.prefix, entries)
 
 
 def _by_leaf(

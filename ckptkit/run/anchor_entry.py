@@ -19,6 +19,8 @@ class AnchorEntry:
         parts: the names of its tensors below that key.
         batches: the number of batches that were read when its state was taken.
         since: the number of batches from there to the checkpoint's position.
+        order: a digest of the pipeline and its seeds. With another one, as many batches may be
+            others.
     """
 
     name: str
@@ -26,6 +28,7 @@ class AnchorEntry:
     parts: tuple[str, ...]
     batches: int
     since: int
+    order: str = ""
 
     @property
     def drawn(self) -> int:

@@ -9,10 +9,10 @@ from ckptkit.layout import RunLayout
 from ckptkit.log import logger
 from ckptkit.run.commit import set_aside
 from ckptkit.run.events import Event, SetAside
-from ckptkit.run.fresh_labels import has_acted, label_history
 from ckptkit.run.fresh_records import FreshRecord, write_record
 from ckptkit.run.journal import Journal, best_effort
 from ckptkit.run.journal_reader import read_journal
+from ckptkit.run.label_history import has_acted, label_history
 from ckptkit.storage.files import DISK, FileSystem, names_in
 
 _MOST_DOUBTS = 3

@@ -22,7 +22,7 @@ from ckptkit.ownership.reader_leases import held, is_leaving
 from ckptkit.policies import rank
 from ckptkit.policies.metric_direction import ModeOrAuto, given_or_inferred, required
 from ckptkit.position import whole_number
-from ckptkit.run.audit_orders import looked_at
+from ckptkit.run.audit_instructions import looked_at
 from ckptkit.run.checkpoint_catalog import Checkpoint, list_checkpoints
 from ckptkit.run.events import Event
 from ckptkit.run.journal_reader import JournalView, read_journal

@@ -8,7 +8,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from ckptkit.layout import RunLayout
-from ckptkit.run.audit_orders import Orders, orders_of
+from ckptkit.run.audit_instructions import Orders, orders_of
 from ckptkit.session.launcher_client import link
 from ckptkit.session.phase import PhaseMachine, SessionPhase
 from ckptkit.session.stopping import Stopping

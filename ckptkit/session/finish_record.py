@@ -20,8 +20,8 @@ from ckptkit.run import events
 from ckptkit.run.fresh_start import this_life
 from ckptkit.run.journal import Journal
 from ckptkit.run.journal_reader import read_journal
-from ckptkit.session.process_state import run_key
-from ckptkit.session.process_state import state as process_state
+from ckptkit.session.process_registry import run_key
+from ckptkit.session.process_registry import state as process_state
 
 
 def record_finished(

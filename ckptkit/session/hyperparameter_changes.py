@@ -20,7 +20,7 @@ from ckptkit.restore.layer_comparison import for_each_layer
 from ckptkit.run import events
 from ckptkit.run.checkpoint_catalog import Checkpoint
 from ckptkit.run.journal import Journal
-from ckptkit.session.layer_changes import changed_layers, remember_layer_settings
+from ckptkit.session.layer_setting_changes import changed_layers, remember_layer_settings
 from ckptkit.session.options import RunOptions
 from ckptkit.tracking import hyperparameters
 from ckptkit.tracking.tracker import Tracked

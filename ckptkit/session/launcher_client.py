@@ -17,7 +17,7 @@ from typing import Any
 from ckptkit.log import logger
 from ckptkit.process_hooks import AtExit, at_exit
 from ckptkit.run.launcher_channel import Channel, ChannelState, Failure, channel_of
-from ckptkit.session import process_state
+from ckptkit.session import process_registry
 from ckptkit.session.output_redirect import move_to_log
 
 _DUMP_SIGNAL = 5
@@ -134,7 +134,7 @@ def link() -> LauncherClient | None:
     channel = channel_of(os.environ)
     if channel is None:
         return None
-    launchers, key = process_state.state.launchers, str(channel.directory)
+    launchers, key = process_registry.state.launchers, str(channel.directory)
     if key not in launchers:
         try:
             launchers[key] = LauncherClient(channel, channel.join())
@@ -147,7 +147,7 @@ def link() -> LauncherClient | None:
 def _report_exit() -> None:
     # Python stores the exception that ends the program here.
     error = getattr(sys, "last_value", None)
-    for client in process_state.state.launchers.values():
+    for client in process_registry.state.launchers.values():
         if client is not None:
             client.report_exit(error)
 

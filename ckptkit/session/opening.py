@@ -20,7 +20,7 @@ from ckptkit.session.directory_check import check_directory
 from ckptkit.session.monitored_metrics import with_directions
 from ckptkit.session.options import RunOptions
 from ckptkit.session.phase import PhaseMachine
-from ckptkit.session.process_state import attempt_started
+from ckptkit.session.process_registry import attempt_started
 from ckptkit.storage.mounts import warn_about_bucket_mount
 
 

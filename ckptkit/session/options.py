@@ -23,7 +23,7 @@ from ckptkit.policies.anchor_policies import AdaptiveAnchors, AnchorPolicy
 from ckptkit.policies.even_spread import SpreadKeeps, SpreadSaves
 from ckptkit.preemption.policy import Preemption
 from ckptkit.restore.hyperparameter_comparison import check_changed
-from ckptkit.run.audit_orders import orders_of, written
+from ckptkit.run.audit_instructions import orders_of, written
 from ckptkit.run.verify import Depth
 from ckptkit.storage.files import FileSystem
 from ckptkit.tensorboard.event_file_repair import check_directory

@@ -8,7 +8,7 @@ from contextlib import contextmanager
 from enum import StrEnum
 from typing import Literal, NamedTuple
 
-from ckptkit.run.audit_orders import HELD
+from ckptkit.run.audit_instructions import HELD
 
 Kind = Literal[
     "preparing",

@@ -19,7 +19,7 @@ from ckptkit.session.lazy_metrics import Metrics, UnusableMetrics
 from ckptkit.session.loop_random_ops import FirstTurn
 from ckptkit.session.loop_turn import LoopTurn, begin, optimizers_of
 from ckptkit.session.phase import PhaseMachine, SessionPhase
-from ckptkit.session.turn_reserve import Holder, PartialTurn, Schedule, TurnReserve
+from ckptkit.session.reserve_snapshot import Holder, PartialTurn, Schedule, TurnReserve
 
 
 class RunProgress:

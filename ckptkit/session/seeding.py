@@ -11,12 +11,12 @@ import xxhash
 from ckptkit.errors import ConfigError
 from ckptkit.layout import TRIAL, RunLayout, journal_attempt
 from ckptkit.log import logger
-from ckptkit.run.audit_orders import orders_of
+from ckptkit.run.audit_instructions import orders_of
 from ckptkit.run.checkpoint_catalog import list_checkpoints
 from ckptkit.run.seed_file import LARGEST_SEED, keep_seed, read_seed
 from ckptkit.session.directory_check import check_directory
 from ckptkit.session.options import layout_of
-from ckptkit.session.process_state import is_open
+from ckptkit.session.process_registry import is_open
 from ckptkit.storage.files import DISK, FileSystem, names_in
 from ckptkit.storage.symlinks import refuse_links
 

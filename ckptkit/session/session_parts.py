@@ -23,7 +23,7 @@ from ckptkit.session.tensorboard_hook import TensorBoardHook
 from ckptkit.session.tracked_state import TrackedState
 
 if TYPE_CHECKING:
-    from ckptkit.session.turn_reserve import PartialTurn
+    from ckptkit.session.reserve_snapshot import PartialTurn
 
 
 class SessionParts:

@@ -24,7 +24,7 @@ from ckptkit.session.saver import Saver, Taken
 from ckptkit.threads import start_timer
 
 if TYPE_CHECKING:
-    from ckptkit.session.turn_reserve import PartialTurn
+    from ckptkit.session.reserve_snapshot import PartialTurn
 
 _PATIENCE_SECS = 1.0
 """Seconds that `close` waits for the emergency timer."""

@@ -18,6 +18,7 @@ class DataAnchor:
         tensors: the state; None once a checkpoint has it, because it takes much memory.
         is_needed: whether batches cannot be counted from the start of the iterator instead, because
             only the state has its order.
+        is_lost: whether its files have disappeared, so that the next snapshot takes another one.
         name: the name of its files in checkpoints, without suffixes; empty before they are written.
         parts: the names of its tensors.
         files: the sizes and digests of its files, in the newest checkpoint that has them.
@@ -26,6 +27,7 @@ class DataAnchor:
     batches: int
     tensors: Tensors | None
     is_needed: bool = False
+    is_lost: bool = False
     name: str = ""
     parts: tuple[str, ...] = ()
     files: tuple[FileEntry, ...] = ()
@@ -48,8 +50,10 @@ class AnchorUse:
         anchor: the anchor; None if batches are counted from the start of the iterator.
         key: the key of the iterator's leaf, such as `fit/data/0`, and the number of the pass.
         since: the number of batches from the anchor to the snapshot.
+        order: see `AnchorEntry`.
     """
 
     anchor: DataAnchor | None
     key: str
     since: int
+    order: str = ""

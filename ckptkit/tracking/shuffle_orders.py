@@ -181,6 +181,18 @@ def caches_order(stage: Stage) -> bool:
     return any(each.kind == "CacheDataset" and draws_order(each) for each in _stages(stage))
 
 
+def has_unseeded_orders(dataset: Any) -> bool:
+    """Return whether a pipeline takes orders from seeds that each process draws anew.
+
+    TensorFlow replaces two zeros by random numbers when an iterator is made, and saves these with
+    the iterator.
+
+    Args:
+        dataset: the last stage.
+    """
+    return (0, 0) in tf_data.order_seeds(dataset)
+
+
 def repeats_orders(stage: Stage) -> bool:
     """Return whether one pass over the data uses several orders, because a shuffle is repeated."""
     return any(

@@ -15,7 +15,7 @@ from ckptkit.run.disk_space import Target
 from ckptkit.run.manifest import FileEntry, Manifest, TensorEntry
 from ckptkit.tracking.data_anchor import AnchorUse, DataAnchor
 from ckptkit.tracking.leaves import Tensors
-from ckptkit.writing import tensor_file
+from ckptkit.writing import tensor_bundle
 
 
 def add_anchors(
@@ -44,26 +44,35 @@ def add_anchors(
 def _add(target: Target, use: AnchorUse, directory: Path, new_name: str) -> AnchorEntry:
     anchor = use.anchor
     if anchor is None:
-        return AnchorEntry(name="", key=use.key, parts=(), batches=0, since=use.since)
+        return _entry_from_start(use, use.since)
     name = anchor.name
     if anchor.tensors is not None:
         name = new_name
         tensors = {_key(use.key, part): tensor for part, tensor in anchor.tensors.items()}
-        tensor_file.write_bundle(tensors, directory, name)
+        tensor_bundle.write_bundle(tensors, directory, name)
     elif not _share(target, anchor, directory):
+        anchor.is_lost = True
         if anchor.is_needed:
             raise StorageError(
                 errno.ENOENT,
                 f"The files {name}.* have disappeared from every checkpoint of the run, and the "
                 "position in the data cannot be saved without them. Did another program delete "
-                "checkpoints? Start the training again.",
+                "checkpoints? The next save stores it anew.",
             )
         # A resume then draws from the start of the iterator, which gives the same batches.
-        drawn = anchor.batches + use.since
-        return AnchorEntry(name="", key=use.key, parts=(), batches=0, since=drawn)
+        return _entry_from_start(use, anchor.batches + use.since)
     return AnchorEntry(
-        name=name, key=use.key, parts=anchor.parts, batches=anchor.batches, since=use.since
+        name=name,
+        key=use.key,
+        parts=anchor.parts,
+        batches=anchor.batches,
+        since=use.since,
+        order=use.order,
     )
+
+
+def _entry_from_start(use: AnchorUse, drawn: int) -> AnchorEntry:
+    return AnchorEntry(name="", key=use.key, parts=(), batches=0, since=drawn, order=use.order)
 
 
 def _share(target: Target, anchor: DataAnchor, directory: Path) -> bool:
@@ -72,10 +81,18 @@ def _share(target: Target, anchor: DataAnchor, directory: Path) -> bool:
     layout = target.index.layout
     for checkpoint in reversed(target.index.names()):
         source = layout.checkpoint(checkpoint)
-        if all(target.files.status(source / name) is not None for name in names):
+        if any(target.files.status(source / name) is None for name in names):
+            continue
+        try:
             for name in names:
                 target.files.share(source / name, directory / name)
             return True
+        except StorageError as error:
+            # Another program has deleted that checkpoint at this moment.
+            if error.errno != errno.ENOENT:
+                raise
+            for name in names:
+                target.files.remove_file(directory / name)
     return False
 
 
@@ -112,8 +129,7 @@ def stored_anchors(manifest: Manifest) -> dict[str, DataAnchor]:
     found = {}
     for entry in manifest.anchors:
         if entry.name:
-            # A later save cannot know whether the order had a seed, so it does not go without.
-            anchor = DataAnchor(entry.batches, None, is_needed=True, parts=entry.parts)
+            anchor = DataAnchor(entry.batches, None, parts=entry.parts)
             _note_files(anchor, entry, manifest)
             found[entry.key] = anchor
     return found
@@ -143,7 +159,7 @@ def read_anchor(checkpoint: Checkpoint, entry: AnchorEntry) -> Tensors:
         )
         for part in entry.parts
     ]
-    values = tensor_file.read_tensors(checkpoint.path / entry.name, wanted)
+    values = tensor_bundle.read_tensors(checkpoint.path / entry.name, wanted)
     return dict(zip(entry.parts, values, strict=True))
 
 

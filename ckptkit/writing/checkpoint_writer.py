@@ -30,9 +30,9 @@ from ckptkit.run.retention import retain
 from ckptkit.run.verify import file_entry
 from ckptkit.storage.files import NO_SPACE
 from ckptkit.tracking.snapshot import Snapshot
-from ckptkit.writing import tensor_file
+from ckptkit.writing import tensor_bundle
 from ckptkit.writing.anchor_files import add_anchors, known_entry, note_written
-from ckptkit.writing.page_cache import WORTH_BYTES, PageCacheDrain
+from ckptkit.writing.page_cache_drain import WORTH_BYTES, PageCacheDrain
 
 TRANSIENT_ERRNOS = frozenset(
     {
@@ -224,7 +224,7 @@ def _write_and_commit(target: Target, snapshot: Snapshot, manifest: Manifest) ->
     drain = PageCacheDrain(directory) if snapshot.size_bytes >= WORTH_BYTES else None
     try:
         with drain or nullcontext():
-            tensor_file.write_tensors(snapshot, directory, manifest.step)
+            tensor_bundle.write_tensors(snapshot, directory, manifest.step)
             anchors = add_anchors(target, snapshot.anchors, directory, manifest)
         measured = drain.entry if drain else file_entry
         written = commit(

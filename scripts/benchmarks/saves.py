@@ -301,7 +301,7 @@ def measure_restore(model: Any, run: Path, repeats: int) -> dict[str, float]:
     from ckptkit.restore import assign
     from ckptkit.run.verify import verify
     from ckptkit.tracking.tracker import track
-    from ckptkit.writing import tensor_file
+    from ckptkit.writing import tensor_bundle
 
     checkpoint = ckptkit.open_run(run).find("latest")
     plain = tf.train.Checkpoint(model=model)
@@ -318,7 +318,9 @@ def measure_restore(model: Any, run: Path, repeats: int) -> dict[str, float]:
             found["verify"].append(timed(lambda: verify(checkpoint)))
             found["read"].append(
                 timed(
-                    lambda: tensor_file.read_tensors(checkpoint.prefix, checkpoint.manifest.tensors)
+                    lambda: tensor_bundle.read_tensors(
+                        checkpoint.prefix, checkpoint.manifest.tensors
+                    )
                 )
             )
             found["read_and_assign"].append(

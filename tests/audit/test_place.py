@@ -12,7 +12,7 @@ from ckptkit.clock import SystemClock
 from ckptkit.errors import ConfigError
 from ckptkit.exports.version_directories import check_base
 from ckptkit.launcher.launch_history import LaunchHistory
-from ckptkit.run.audit_orders import Orders, looked_at, orders_of, write_orders, written
+from ckptkit.run.audit_instructions import Orders, looked_at, orders_of, write_orders, written
 from ckptkit.run.stored_run import open_run
 from ckptkit.storage.files import FileSystem
 from tests.audit.conftest import bytes_of

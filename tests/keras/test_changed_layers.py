@@ -11,7 +11,7 @@ import ckptkit
 from ckptkit.layout import RunLayout
 from ckptkit.restore.layer_comparison import compare_layers
 from ckptkit.run import architecture_file
-from ckptkit.session import process_state
+from ckptkit.session import process_registry
 from tests.keras.conftest import journal_events
 
 
@@ -37,7 +37,7 @@ def begun(trainings, run):
     trainings.interrupted(run, model(trainings))
 
     def resume(options, **settings):
-        process_state.state.finished.clear()
+        process_registry.state.finished.clear()
         made = model(trainings, **settings)
         return trainings.fit(run, made, **options), made
 
@@ -146,7 +146,7 @@ def test_models_of_a_loop_are_compared(trainings, run):
 
     with manager(0.1) as first:
         assert list(first.steps(2)) == [1, 2]
-    process_state.state.finished.clear()
+    process_registry.state.finished.clear()
     with (
         pytest.raises(
             ckptkit.ConfigError,
@@ -156,7 +156,7 @@ def test_models_of_a_loop_are_compared(trainings, run):
     ):
         raise AssertionError("it was opened")
     changed = {"*.negative_slope": "code"}
-    process_state.state.finished.clear()
+    process_registry.state.finished.clear()
     with manager(0.3, changed=changed) as second:
         assert list(second.steps(3)) == [3]
 

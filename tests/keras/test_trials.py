@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 import ckptkit
-from ckptkit.session import process_state
+from ckptkit.session import process_registry
 from tests.keras.conftest import journal_events
 from tests.support.processes import ROOT
 
@@ -130,8 +130,8 @@ def test_a_grid_search_over_folds_has_a_run_for_each_fit(trainings, tmp_path):
     assert len({tuple(bits) for bits in expected}) == 5
     assert len(list((tmp_path / "whole").iterdir())) == 5
     # A new process begins again, and finds each training finished.
-    process_state.state.finished.clear()
-    process_state.state.trained_to.clear()
+    process_registry.state.finished.clear()
+    process_registry.state.trained_to.clear()
     assert grid_search(trainings, callback("whole")) == expected
     runs = list((tmp_path / "whole").iterdir())
     assert len(runs) == 5
@@ -151,8 +151,8 @@ def test_what_is_trained_decides_the_name(trainings, tmp_path):
     x, y = trainings.rows()
 
     def named(made=None, rows=(x, y), **options):
-        process_state.state.finished.clear()
-        process_state.state.trained_to.clear()
+        process_registry.state.finished.clear()
+        process_registry.state.trained_to.clear()
         before = set(tmp_path.iterdir())
         callback = ckptkit.CheckpointCallback(tmp_path / "{trial}", export=False)
         (made or trainings.model()).fit(*rows, verbose=0, callbacks=[callback], **options)
@@ -181,7 +181,7 @@ def test_a_trial_with_another_setting_is_refused_in_a_plain_directory(trainings,
         return model
 
     trainings.fit(run, made(0.1))
-    process_state.state.finished.clear()
+    process_registry.state.finished.clear()
     second = made(0.5)
     with pytest.raises(ckptkit.ConfigError, match=r"dropout\.rate: the run has 0\.1.* says 0\.5"):
         trainings.fit(run, second)
@@ -194,11 +194,11 @@ def test_a_csv_file_of_a_trial_is_continued(trainings, tmp_path):
         )
         log = trainings.keras.callbacks.CSVLogger(tmp_path / "log.csv")
         x, y = trainings.rows()
-        process_state.state.trained_to.clear()
+        process_registry.state.trained_to.clear()
         trainings.model().fit(x, y, epochs=epochs, verbose=0, callbacks=[log, *more, callback])
 
     train()
-    process_state.state.finished.clear()
+    process_registry.state.finished.clear()
     train(epochs=4)
     lines = (tmp_path / "log.csv").read_text().splitlines()
     assert [line.split(",")[0] for line in lines] == ["epoch", "0", "1", "2", "3"]

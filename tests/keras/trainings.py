@@ -12,7 +12,7 @@ import numpy as np
 import tensorflow as tf
 
 import ckptkit
-from ckptkit.session import process_state
+from ckptkit.session import process_registry
 
 ROWS, BATCH = 32, 8
 STEPS = ROWS // BATCH
@@ -24,8 +24,8 @@ class StopError(Exception):
 
 def start_again() -> None:
     """Forgets which runs this process has finished: what follows stands for a new process."""
-    process_state.state.trained_to.clear()
-    process_state.state.finished.clear()
+    process_registry.state.trained_to.clear()
+    process_registry.state.finished.clear()
 
 
 def model(
@@ -113,7 +113,7 @@ def fit(
     with `same_process` it stands for a further `fit` of the same program.
     """
     if not same_process:
-        process_state.state.trained_to.clear()
+        process_registry.state.trained_to.clear()
     made = made or model()
     if not isinstance(run, ckptkit.CheckpointCallback):
         run = ckptkit.CheckpointCallback(

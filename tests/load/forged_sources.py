@@ -23,7 +23,7 @@ import tensorflow as tf
 
 import ckptkit
 from ckptkit.load import exported_model, formats, model_description, tf_checksums
-from ckptkit.writing import tensor_file
+from ckptkit.writing import tensor_bundle
 from tests.support.forged_bundles import forge, reseal, tamper
 
 MEMORY_BYTES = 1 << 36
@@ -108,7 +108,7 @@ def one_case(good: Path, place: Path, seed: int) -> str:
 def main() -> None:
     directory, first, count = Path(sys.argv[1]), int(sys.argv[2]), int(sys.argv[3])
     if "unchecked" in sys.argv:
-        for module in (tensor_file, tf_checksums, exported_model):
+        for module in (tensor_bundle, tf_checksums, exported_model):
             module.check_bundle = lambda *_: None
     good, place, said = directory / "good", directory / "place", directory / "said"
 

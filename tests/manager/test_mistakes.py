@@ -16,7 +16,7 @@ import pytest
 import tensorflow as tf
 
 import ckptkit
-from ckptkit.session import process_state
+from ckptkit.session import process_registry
 
 X, Y = np.ones((8, 4), "float32"), np.zeros((8, 1), "float32")
 
@@ -58,8 +58,8 @@ def fit(run: Any, made: Any = None, *others: Any, epochs: int = 1, **options: An
 def trained(run: Path, made: Any = None) -> Path:
     """Train a run to its end, as an earlier process."""
     fit(run, made or model())
-    process_state.state.finished.clear()
-    process_state.state.trained_to.clear()
+    process_registry.state.finished.clear()
+    process_registry.state.trained_to.clear()
     return run
 
 
@@ -68,7 +68,7 @@ def looped(run: Path, steps: int = 2) -> Path:
     with manager(run, save=ckptkit.EveryNSteps(1), keep=ckptkit.KeepLatest(9)) as opened:
         for _ in opened.steps(steps):
             pass
-    process_state.state.finished.clear()
+    process_registry.state.finished.clear()
     return run
 
 

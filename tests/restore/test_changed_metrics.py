@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 import ckptkit
-from ckptkit.session import process_state
+from ckptkit.session import process_registry
 from tests.keras import trainings
 
 
@@ -56,7 +56,7 @@ def test_metrics_that_are_not_built_are_none_that_are_gone(tmp_path):
     with ckptkit.CheckpointManager(tmp_path, {"model": made}) as manager:
         for _ in manager.steps(2):
             made.train_on_batch(x, y)
-    process_state.state.finished.clear()
+    process_registry.state.finished.clear()
     with (
         pytest.raises(ckptkit.IncompatibleStateError, match="the compiled metrics of 'model'"),
         ckptkit.CheckpointManager(tmp_path, {"model": model("mae")}) as manager,

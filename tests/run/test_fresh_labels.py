@@ -12,9 +12,9 @@ import ckptkit
 from ckptkit.layout import CheckpointName, RunLayout
 from ckptkit.run import events
 from ckptkit.run.commit import begin_writing, commit
-from ckptkit.run.fresh_labels import label_history
 from ckptkit.run.fresh_start import set_aside_earlier_lives
 from ckptkit.run.journal_reader import decode_line, read_journal
+from ckptkit.run.label_history import label_history
 from ckptkit.testing import FakeClock
 from tests.support.disks import Unsynced
 from tests.support.stored_run import manifest, start_attempt

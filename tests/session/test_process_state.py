@@ -10,8 +10,8 @@ import pytest
 
 from ckptkit.errors import RunLockedError
 from ckptkit.layout import run_layout
-from ckptkit.session import process_state
-from ckptkit.session.process_state import ProcessState, run_key, state
+from ckptkit.session import process_registry
+from ckptkit.session.process_registry import ProcessState, run_key, state
 
 
 class Manager:
@@ -24,11 +24,11 @@ class Manager:
 
     def __init__(self, layout, is_training=False):
         self.layout, self.is_open, self.is_training = layout, True, is_training
-        process_state.note_open(layout, self)
+        process_registry.note_open(layout, self)
 
     def close_session(self, error):
         self.is_open = False
-        process_state.note_closed(self.layout, self)
+        process_registry.note_closed(self.layout, self)
 
 
 @pytest.fixture
@@ -38,7 +38,7 @@ def layout(tmp_path):
 
 def test_a_second_manager_closes_the_first(layout):
     first = Manager(layout)
-    process_state.take_over(layout, SimpleNamespace())
+    process_registry.take_over(layout, SimpleNamespace())
     assert not first.is_open
     assert run_key(layout) not in state.open_runs
 
@@ -46,7 +46,7 @@ def test_a_second_manager_closes_the_first(layout):
 def test_one_that_is_training_is_not_closed(layout):
     first = Manager(layout, is_training=True)
     with pytest.raises(RunLockedError, match="being trained by another manager"):
-        process_state.take_over(layout, SimpleNamespace())
+        process_registry.take_over(layout, SimpleNamespace())
     assert first.is_open
     first.close_session(None)
 
@@ -58,10 +58,10 @@ def test_who_opens_a_run_waits_for_a_thread_that_closes_one(layout):
         go.wait(60)
         events.append("closed")
 
-    process_state.close_on_a_thread(close)
+    process_registry.close_on_a_thread(close)
     (thread,) = state.closing
     threading.Timer(0.05, go.set).start()
-    process_state.take_over(layout, SimpleNamespace())
+    process_registry.take_over(layout, SimpleNamespace())
     events.append("opened")
     assert events == ["closed", "opened"]
     thread.join()

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 
 from ckptkit.errors import ConfigError
 from ckptkit.position import RunPosition
-from ckptkit.session.turn_reserve import ALLOWED_SECS, MOST_BYTES, SHARE, TurnReserve
+from ckptkit.session.reserve_snapshot import ALLOWED_SECS, MOST_BYTES, SHARE, TurnReserve
 from ckptkit.testing import FakeClock
 
 

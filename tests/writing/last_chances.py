@@ -21,7 +21,7 @@ import numpy as np
 import ckptkit
 from ckptkit.ownership.claims import check_not_held
 from ckptkit.session.remote_control import RemoteControl
-from ckptkit.writing import checkpoint_writer, page_cache, tensor_file
+from ckptkit.writing import checkpoint_writer, page_cache_drain, tensor_bundle
 from tests.support.disks import slow_disk
 from tests.support.gate import Gate
 from tests.support.tiny_models import tiny_model
@@ -232,17 +232,17 @@ class _Collects(Gate):
         self.held: list[BaseException] = []
         self.done = threading.Event()
         checkpoint_writer.WORTH_BYTES = 1
-        page_cache.PageCacheDrain._find_new_files = self.before(
-            page_cache.PageCacheDrain._find_new_files
+        page_cache_drain.PageCacheDrain._find_new_files = self.before(
+            page_cache_drain.PageCacheDrain._find_new_files
         )  # type: ignore[method-assign]
         RemoteControl._look = self.before(RemoteControl._look)  # type: ignore[method-assign]
-        write = tensor_file.write_tensors
+        write = tensor_bundle.write_tensors
 
         def write_later(*args: Any) -> None:
             self.done.wait(30)
             write(*args)
 
-        tensor_file.write_tensors = write_later
+        tensor_bundle.write_tensors = write_later
 
     def before(self, look: Callable[[Any], None]) -> Callable[[Any], None]:
         def collect_and_look(owner: Any) -> None:

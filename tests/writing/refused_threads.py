@@ -14,7 +14,7 @@ from ckptkit.run.verify import file_entry, verify
 from ckptkit.writing import checkpoint_writer
 from ckptkit.writing.background_writer import BackgroundWriter
 from ckptkit.writing.checkpoint_writer import Job
-from ckptkit.writing.page_cache import WINDOW_BYTES, PageCacheDrain
+from ckptkit.writing.page_cache_drain import WINDOW_BYTES, PageCacheDrain
 
 
 def refuse(thread: threading.Thread) -> None:

@@ -14,28 +14,28 @@ START = """
     import numpy as np, tensorflow as tf
     import ckptkit
     from ckptkit.run.manifest import TensorEntry
-    from ckptkit.writing import tensor_file
-    from ckptkit.writing.tensor_file import judging_tensorflow
+    from ckptkit.writing import tensor_bundle
+    from ckptkit.writing.tensor_bundle import judging_tensorflow
 
     here = Path(sys.argv[1])
     KEY = "model/weights/0"
-    FULL = KEY + tensor_file.SUFFIX
+    FULL = KEY + tensor_bundle.SUFFIX
     ENTRY = TensorEntry(key=KEY, kind="variable", path="x", shape=(1000,), dtype="float32")
 
 
     def written(directory, name="ckpt-3"):
         directory.mkdir(parents=True, exist_ok=True)
         snapshot = SimpleNamespace(tensors={KEY: (ENTRY, tf.range(1000, dtype=tf.float32))})
-        tensor_file.write_tensors(snapshot, directory, 3)
+        tensor_bundle.write_tensors(snapshot, directory, 3)
         for path in directory.glob("ckpt-3.*"):
             path.rename(directory / path.name.replace("ckpt-3", name))
         return directory / name
 
 
     def values(prefix):
-        reader = tensor_file.open_reader(prefix)
-        by_reader = tensor_file.read_value(reader, prefix, FULL)
-        (by_operation,) = tensor_file.read_tensors(prefix, [ENTRY])
+        reader = tensor_bundle.open_reader(prefix)
+        by_reader = tensor_bundle.read_value(reader, prefix, FULL)
+        (by_operation,) = tensor_bundle.read_tensors(prefix, [ENTRY])
         assert (by_reader == by_operation.numpy()).all()
         return by_reader.tolist()
 
@@ -52,9 +52,9 @@ START = """
 
     def outcomes(prefix):
         def by_reader():
-            tensor_file.read_value(tensor_file.open_reader(prefix), prefix, FULL)
+            tensor_bundle.read_value(tensor_bundle.open_reader(prefix), prefix, FULL)
 
-        return [outcome(lambda: tensor_file.read_tensors(prefix, [ENTRY])), outcome(by_reader)]
+        return [outcome(lambda: tensor_bundle.read_tensors(prefix, [ENTRY])), outcome(by_reader)]
 """
 
 

@@ -7,12 +7,12 @@ from typing import Any
 
 from ckptkit.compat import keras_fit, keras_models
 from ckptkit.export.export_spec import ExportSpec
-from ckptkit.keras.early_stop import EarlyStop
+from ckptkit.keras.early_stop_record import EarlyStop
 from ckptkit.keras.fit.fit_context import FitContext
 from ckptkit.keras.fit.fit_position import FitPosition
 from ckptkit.keras.fit.fit_resume import FitResume, start_resume
 from ckptkit.keras.fit.fit_stage import FitStage
-from ckptkit.keras.fit.skipped_passes import make_skipped_passes, note_skipped_passes
+from ckptkit.keras.fit.repeated_passes import make_skipped_passes, note_skipped_passes
 from ckptkit.keras.same_training_check import (
     check_not_finished_by_another,
     check_not_just_finished,

@@ -13,10 +13,10 @@ import weakref
 from collections.abc import Callable
 from typing import Any
 
-from ckptkit.keras.callback_list import OtherCallbacks, stop_iteration_error
 from ckptkit.keras.fit.fit_stage import FitStage, FitStages
+from ckptkit.keras.other_callbacks import OtherCallbacks, stop_iteration_error
 from ckptkit.manager import CheckpointManager
-from ckptkit.session import process_state
+from ckptkit.session import process_registry
 from ckptkit.session.session import Session
 
 
@@ -176,7 +176,7 @@ def _call_exit(
         return
     # The garbage collector runs on any thread, even on the writer's. To close the run waits for the
     # writer, so that must happen on another thread.
-    process_state.close_on_a_thread(call)
+    process_registry.close_on_a_thread(call)
 
 
 def _watched_event(

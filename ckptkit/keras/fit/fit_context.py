@@ -6,11 +6,11 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from ckptkit.compat import keras_fit, keras_models
-from ckptkit.keras.callback_list import OtherCallbacks
 from ckptkit.keras.fit.captured_variables import CapturedVariables
 from ckptkit.keras.fit.fit_cleanup import FitCleanup
 from ckptkit.keras.fit.fit_stage import FitStages
 from ckptkit.keras.fit.fit_state import FitState
+from ckptkit.keras.other_callbacks import OtherCallbacks
 from ckptkit.session.saver import Taken
 from ckptkit.session.session import Session
 from ckptkit.tracking.state_check import unbuilt_parts

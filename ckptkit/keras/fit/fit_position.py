@@ -14,6 +14,7 @@ from typing import Any
 from ckptkit.errors import ConfigError, IncompatibleStateError
 from ckptkit.restore.assign import read_python_state
 from ckptkit.run.checkpoint_catalog import Checkpoint
+from ckptkit.tracking.moved_settings import Record
 
 
 @dataclass
@@ -159,6 +160,16 @@ that this reader would misread.
 def position_to_state(position: FitPosition) -> dict[str, Any]:
     """Return the entries that describe a position in a checkpoint."""
     return {"version": VERSION, "place": position.to_state()}
+
+
+def settings_when_traced(checkpoint: Checkpoint) -> Record:
+    """Return the settings that training had changed when its train function was traced.
+
+    Raises:
+        CorruptCheckpointError: If it cannot be read.
+    """
+    found: Record = (read_python_state(checkpoint, KEY) or {}).get("traced_settings", {})
+    return found
 
 
 def read_position(checkpoint: Checkpoint, per_call: int) -> FitPosition:

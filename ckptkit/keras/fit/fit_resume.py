@@ -11,21 +11,25 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from ckptkit.compat import keras_fit, keras_models
+from ckptkit.data.iterator_position import OTHER_ORDER, order_of
 from ckptkit.data.iterator_state import batches_of, describe
 from ckptkit.errors import ConfigError
-from ckptkit.keras.early_stop import renew_patience
+from ckptkit.keras.early_stop_record import renew_patience
+from ckptkit.keras.fit.counted_data import counted_data
 from ckptkit.keras.fit.data_record import data_changes, start_training
 from ckptkit.keras.fit.fit_context import FitContext
-from ckptkit.keras.fit.fit_position import EPOCH_END, EVALUATION, STEP, read_position
+from ckptkit.keras.fit.fit_position import (
+    EPOCH_END,
+    EVALUATION,
+    STEP,
+    read_position,
+    settings_when_traced,
+)
 from ckptkit.keras.fit.fit_replay import EvaluationReplay, TrainReplay
 from ckptkit.keras.fit.fit_stage import FitStage
-from ckptkit.restore.assign import read_python_state
 from ckptkit.run.checkpoint_catalog import Checkpoint
-from ckptkit.tracking.data_anchor import DataAnchor
 from ckptkit.tracking.leaves import Leaf, Tensors
-from ckptkit.tracking.moved_settings import Record
 from ckptkit.tracking.tracker import track
-from ckptkit.writing.anchor_files import stored_anchors
 
 ModelValues = list[tuple[Leaf, Tensors]]
 
@@ -50,7 +54,8 @@ def start_resume(fit: FitContext, checkpoint: Checkpoint) -> FitResume:
     changed = fit.session.changes.apply()
     # Before the discarded step, because it runs code of the program.
     fit.session.tracked.note_constructed()
-    moved = _settings_when_traced(fit, checkpoint)
+    with fit.session.reading(checkpoint):
+        moved = settings_when_traced(checkpoint)
     fit.session.resume.restore_settings(moved)
     if changed or adapted or moved:
         # A traced step contains optimizer arguments, vocabularies and settings as constants.
@@ -68,7 +73,7 @@ def start_resume(fit: FitContext, checkpoint: Checkpoint) -> FitResume:
             position,
             _timed_first_step(fit),
             fit.call.epoch_iterator,
-            counted=_counted_from_start(checkpoint),
+            counted=counted_data(checkpoint.manifest).from_start,
             meter=fit.state.meter,
         ),
         EvaluationReplay(position),
@@ -194,12 +199,7 @@ class FitResume:
         fit, position = self._fit, self._fit.state.position
         if position.taken_at != EPOCH_END:
             self._begin_epoch(position.epoch)
-        anchor = _anchor_of(self._checkpoint)
-        missing = self._training.missing(iterator)
-        fit.state.reads_from(
-            iterator, drawn=self._training.made(iterator), missing=missing, anchor=anchor
-        )
-        fit.state.since = sum(each.since for each in self._checkpoint.manifest.anchors)
+        self._continue_data(iterator)
         pipeline, batches = describe(iterator), batches_of(iterator, fit.steps_per_epoch)
         for change in data_changes(position, pipeline, batches, self._evaluations.begun):
             fit.session.inexact(change)
@@ -230,6 +230,21 @@ class FitResume:
         # A callback may have called `compile`, and the step that has built everything is past.
         if fit.unbuilt != before:
             fit.build(by_a_step=False)
+
+    def _continue_data(self, iterator: Any) -> None:
+        """Note how much the run has read from the iterator that Keras reads from now."""
+        fit, drawn = self._fit, self._training.made(iterator)
+        counted = counted_data(self._checkpoint.manifest)
+        # A new iterator begins an epoch: what the checkpoint counts belongs to an earlier one.
+        fit.state.since = counted.since if drawn else 0
+        fit.state.reads_from(
+            iterator,
+            drawn=drawn,
+            missing=self._training.missing(iterator),
+            anchor=counted.anchor if drawn else None,
+        )
+        if drawn and counted.order and counted.order != order_of(iterator):
+            fit.session.inexact(OTHER_ORDER)
 
     def _restore_traced(self) -> None:
         """Make the train function anew if a callback had unfrozen layers and done so.
@@ -305,24 +320,6 @@ class FitResume:
         self.show_callbacks(lambda callback: None)
         # Keras is iterating over the list from which they were removed.
         self._fit.others.tell(lambda callback: callback.on_epoch_end(epoch, dict(logs)))
-
-
-def _anchor_of(checkpoint: Checkpoint) -> DataAnchor | None:
-    """Return the anchor of a checkpoint from which the batches of `fit` are counted, or None."""
-    return next(iter(stored_anchors(checkpoint.manifest).values()), None)
-
-
-def _counted_from_start(checkpoint: Checkpoint) -> int:
-    """Return how many batches a resume draws from the start of the iterator, without a state."""
-    return sum(each.drawn for each in checkpoint.manifest.anchors if not each.name)
-
-
-def _settings_when_traced(fit: FitContext, checkpoint: Checkpoint) -> Record:
-    """Return the settings that training had changed when its train function was traced."""
-    with fit.session.reading(checkpoint):
-        state = read_python_state(checkpoint, "fit/state/0") or {}
-    found: Record = state.get("traced_settings", {})
-    return found
 
 
 def _nothing(callback: Any) -> None:

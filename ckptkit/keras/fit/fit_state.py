@@ -10,10 +10,10 @@ from ckptkit.data.draw_meter import DrawMeter
 from ckptkit.data.drawing_state import DrawingState
 from ckptkit.data.iterator_position import IteratorPosition
 from ckptkit.data.iterator_state import IteratorLeaf
-from ckptkit.keras.callback_list import OtherCallbacks
 from ckptkit.keras.fit.captured_variables import CapturedVariables
-from ckptkit.keras.fit.fit_position import FitPosition, position_to_state
+from ckptkit.keras.fit.fit_position import EPOCH_END, EVALUATION, FitPosition, position_to_state
 from ckptkit.keras.fit.plain_logs import plain_logs
+from ckptkit.keras.other_callbacks import OtherCallbacks
 from ckptkit.policies.anchor_policies import AnchorPolicy
 from ckptkit.position import RunPosition
 from ckptkit.run.manifest import DATA
@@ -133,12 +133,11 @@ class FitState:
     def _is_saved(self) -> bool:
         """Whether the iterator's position is saved.
 
-        An exhausted iterator is useless, and its state would contain counters of the iterator that
-        was made after it.
+        The next epoch does not read from an exhausted iterator. Its state would contain counters of
+        the iterator that was made after it.
         """
-        used_up = self.position.evaluating and not keras_fit.keeps_iterator(
-            self._call, self.iterator
-        )
+        is_over = self.position.taken_at in (EVALUATION, EPOCH_END)
+        used_up = is_over and not keras_fit.keeps_iterator(self._call, self.iterator)
         return self.position.drawn_again is None and not used_up
 
     def _get_state(self) -> dict[str, Any]:

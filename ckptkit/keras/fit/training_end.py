@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from ckptkit.export.export_spec import ExportSpec
-from ckptkit.keras.early_stop import EarlyStop, judges_model
+from ckptkit.keras.early_stop_record import EarlyStop, judges_model
 from ckptkit.keras.fit.fit_context import FitContext
 from ckptkit.keras.fit.fit_position import BATCH_END, EPOCH_END, STEP
 from ckptkit.keras.fit.fit_stage import FitStage

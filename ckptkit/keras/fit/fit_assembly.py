@@ -8,7 +8,6 @@ from typing import Any
 
 from ckptkit.compat import keras_fit
 from ckptkit.export.export_spec import ExportSpec
-from ckptkit.keras.callback_list import OtherCallbacks
 from ckptkit.keras.fit.begin_fit import begin_fit, check_run, with_direction
 from ckptkit.keras.fit.evaluation import Evaluation
 from ckptkit.keras.fit.fit_cleanup import FitCleanup, FitExitWatch
@@ -19,6 +18,7 @@ from ckptkit.keras.fit.fit_state import state_at_beginning
 from ckptkit.keras.fit.random_ops_check import retrace
 from ckptkit.keras.fit.train_step import TrainStep
 from ckptkit.keras.fit.training_end import TrainingEnd
+from ckptkit.keras.other_callbacks import OtherCallbacks
 from ckptkit.manager import CheckpointManager
 from ckptkit.session.phase import SessionPhase
 
