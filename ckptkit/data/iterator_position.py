@@ -6,6 +6,7 @@ import functools
 from dataclasses import dataclass
 from typing import Any
 
+import tensorflow as tf
 import xxhash
 
 from ckptkit.compat import tf_checkpoint, tf_data
@@ -70,8 +71,10 @@ def can_count(iterator: Any) -> bool:
     """Return whether another process gets the same batches if it draws as many.
 
     Args:
-        iterator: a tf.data iterator.
+        iterator: an iterator.
     """
+    if not isinstance(iterator, tf.data.Iterator):
+        return False  # as the iterator of a strategy
     dataset = tf_data.dataset_of(iterator)
     if tf_data.comes_in_any_order(dataset) or tf_data.unseeded_random_ops(dataset):
         return False
@@ -109,9 +112,9 @@ class IteratorPosition:
     ) -> None:
         self.iterator, self.meter = iterator, meter
         self._anchor = anchor
-        if anchor is not None:
-            anchor.is_needed = self._is_unseeded
         self._countable = countable and can_count(iterator)
+        if anchor is not None and self._countable:
+            anchor.is_needed = self._is_unseeded
         self._began, self._drawn_then = meter.monotonic(), drawn
         self.taken = PositionForSave({})
 
@@ -169,7 +172,7 @@ class IteratorPosition:
 
     @property
     def _needs_anchor(self) -> bool:
-        return self._anchor is None and self._countable and self._is_unseeded
+        return self._countable and self._anchor is None and self._is_unseeded
 
     @property
     def _is_unseeded(self) -> bool:

@@ -21,7 +21,13 @@ from ckptkit.tracking.leaves import Leaf, Tensors, first_line, no_garbage_collec
 from ckptkit.tracking.moved_settings import MovedSettings, Record
 from ckptkit.tracking.object_decoding import LEFT, ObjectDecoder
 from ckptkit.tracking.object_encoding import ObjectEncoder
-from ckptkit.tracking.object_kinds import MISSING, VARIABLE, StateKind, tensorflow_variable
+from ckptkit.tracking.object_kinds import (
+    MISSING,
+    VARIABLE,
+    StateKind,
+    tensorflow_variable,
+    was_setting,
+)
 from ckptkit.tracking.program_objects import Place, ProgramObject, ProgramObjects
 from ckptkit.tracking.remembered_state import Digest, same_state
 
@@ -156,7 +162,7 @@ class AttributeState:
     ) -> Any:
         names = {
             name
-            for name in (*contents, *(name for name in each.before if name not in contents))
+            for name in (*contents, *_gone(value, each.before, contents))
             if contents.get(name, MISSING) is not each.before.get(name, MISSING)
         }
         if not names and not moved:
@@ -280,7 +286,7 @@ class AttributeState:
             if isinstance(now, dict):
                 back = {
                     name: each.before.get(name, MISSING)
-                    for name in (*now, *(name for name in each.before if name not in now))
+                    for name in (*now, *_gone(value, each.before, now))
                     if name not in names
                     and now.get(name, MISSING) is not each.before.get(name, MISSING)
                 }
@@ -297,6 +303,11 @@ class AttributeState:
         if isinstance(each.kind, StateKind):
             return same_state(each.before[0], now[0])
         return _identical(each.before, now)
+
+
+def _gone(value: Any, before: Mapping[str, Any], now: Mapping[str, Any]) -> list[str]:
+    """Return the names of attributes that an object does not have any more."""
+    return [name for name in before if name not in now and not was_setting(value, name)]
 
 
 def _identity(each: ProgramObject) -> int:

@@ -174,6 +174,20 @@ class GeneratorKind:
         """Do nothing: a generator keeps its bits."""
 
 
+def was_setting(value: Any, name: str) -> bool:
+    """Return whether an attribute of Keras' own has become something else than a plain setting.
+
+    `BatchNormalization` has `moving_mean = None`, which building replaces by a variable.
+
+    Args:
+        value: the object.
+        name: the name of an attribute that its contents do not have any more.
+    """
+    return name in getattr(value, "__dict__", ()) and name in keras_attributes.own_attributes(
+        value.__class__
+    )
+
+
 def is_setting(value: Any) -> bool:
     """Return whether the value of one of Keras' own attributes is plain."""
     if isinstance(value, tuple):

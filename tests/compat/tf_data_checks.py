@@ -175,6 +175,17 @@ def describe_pipeline():
     ] == []
 
 
+def order_seeds():
+    numbers = tf.data.Dataset.range(9)
+    assert tf_data.order_seeds(numbers.map(lambda x: x).batch(2)) == []
+    assert tf_data.order_seeds(numbers.shuffle(3).batch(2)) == [(0, 0)]
+    (seeds,) = tf_data.order_seeds(numbers.shuffle(3, seed=5))
+    assert seeds != (0, 0)
+    tf.random.set_seed(4)
+    (by_global_seed,) = tf_data.order_seeds(numbers.shuffle(3))
+    assert by_global_seed != (0, 0)
+
+
 def unseeded_random_ops():
     numbers = tf.data.Dataset.range(3)
 

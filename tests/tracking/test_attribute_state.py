@@ -7,6 +7,7 @@ import io
 import random
 import tempfile
 
+import keras
 import numpy as np
 import pytest
 
@@ -180,3 +181,12 @@ def test_what_training_creates_is_never_restored_in_part(create, words):
     assert vars(second.objects["a"]) == {"table": None, "turn": 3}
     assert [reason for reason in first.reasons if words in reason] == first.reasons != []
     assert first.reasons[0].startswith('not saved: a: attribute "table" (')
+
+
+def test_what_building_a_layer_makes_stays():
+    """`moving_mean` is None until the layer is built, and a variable then."""
+    first, second = (Program(layer=keras.layers.BatchNormalization()) for _ in range(2))
+    for each in (first, second):
+        each.objects["layer"].build((None, 3))
+    second.resume(first)
+    assert second.objects["layer"].moving_mean.shape == (3,)
