@@ -41,6 +41,13 @@ def test_a_model_changed_by_a_callback(tf_call, run, seed, kind):
     assert resumed == whole
 
 
+@pytest.mark.parametrize("kind", spread(["lora", "clipnorm", "loss"], 3))
+def test_a_state_between_compile_and_the_next_step(tf_call, run, seed, kind):
+    """The state of step 4 is saved after the change; the new optimizer has made no step then."""
+    whole = tf_call(CHANGED, str(run.with_name("whole")), seed, kind).check().result
+    assert killed_twice(tf_call, run, seed, kind, (5, 6)) == whole
+
+
 @pytest.mark.long
 @pytest.mark.parametrize(
     ("kind", "batch"),

@@ -73,8 +73,10 @@ class TrainStep:
             self.install()
             self._checked = self._noted = False
             if not self._fit.stages.is_replaying:
-                # It is traced in the next step; a state that is saved before that needs to say so.
+                # It is traced in the next step; a state that is saved before that needs to say so,
+                # and needs the variables of an optimizer that `compile` has set.
                 self._fit.note_traced()
+                _build_optimizer(self._fit.model)
 
     def _call(self, iterator: Any) -> Any:
         batch, self._announced_batch = self._announced_batch, None
@@ -145,3 +147,10 @@ class TrainStep:
         state.drawn += done
         state.position.logs = named_logs(logs)
         self._fit.session.step_done(state.run_position, state.position.logs, running_averages=True)
+
+
+def _build_optimizer(model: Any) -> None:
+    """Make the variables of a model's optimizer, as Keras does in the next step."""
+    optimizer = model.optimizer
+    if model.built and optimizer is not None and not optimizer.built:
+        optimizer.build(model.trainable_variables)
