@@ -174,8 +174,9 @@ class IteratorPosition:
     def _needs_anchor(self) -> bool:
         return self._countable and self._anchor is None and self._is_unseeded
 
-    @property
+    @functools.cached_property
     def _is_unseeded(self) -> bool:
+        # Kept, because a save asks while training waits, and a pipeline never changes.
         return shuffle_orders.has_unseeded_orders(tf_data.dataset_of(self.iterator))
 
     @property

@@ -343,7 +343,10 @@ class LoopData:
         )
         if not present.done:
             position.begin()
-        elif present.order and present.order != position.order:
+            return position
+        # An anchor that is restored brings its seeds along.
+        restores = present.anchor is not None and present.done - 1 > present.since
+        if present.order and not restores and present.order != position.order:
             self._inexact(OTHER_ORDER)
         return position
 

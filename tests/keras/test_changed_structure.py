@@ -51,7 +51,7 @@ def test_a_state_between_compile_and_the_next_step(tf_call, run, seed, kind):
 @pytest.mark.long
 @pytest.mark.parametrize(
     ("kind", "batch"),
-    # After the last batch of an epoch, `compile` would take away the metrics that Keras reads.
+    # After the last batch of an epoch, `compile` would remove the metrics that Keras reads.
     [
         *itertools.product(["lora", "quantize", "policy", "loss weights", "rate"], [0, 2]),
         ("quantize", 3),

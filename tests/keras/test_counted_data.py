@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import json
 import random
 import shutil
 from pathlib import Path
@@ -144,4 +143,13 @@ def test_other_seeds_are_named(tf_call: Any, tmp_path: Path) -> None:
     assert "other seeds" not in same.stderr
     other = tf_call(PROGRAM + "train", run, "none", 1, 8).check()
     assert "the data has another pipeline or other seeds" in other.stderr
-    assert json.dumps(other.result["steps"]) == str(PASSES)
+    assert other.result["steps"] == PASSES
+
+
+def test_an_anchor_brings_its_seeds_along(tf_call: Any, tmp_path: Path) -> None:
+    run = str(tmp_path / "run")
+    first = tf_call(PROGRAM + "train", run, "4", 1, 7, 6).check()
+    other = tf_call(PROGRAM + "train", run, "4", 1, 8).check()
+    assert "other seeds" not in other.stderr
+    rows = first.result["seen"][:5] + other.result["seen"][1:]
+    assert sorted(row for batch in rows for row in batch) == list(range(ROWS))

@@ -71,7 +71,7 @@ def test_a_log_line_is_a_line_of_its_own(screen, background, tmp_path):
     assert sum("saved step" in line for line in lines) >= 3, shown
     for line in lines:
         assert line.startswith("ckptkit: "), shown
-    # The bar goes on in a line of its own, and there is no gap between two log lines.
+    # The bar continues in a line of its own, and there is no gap between two log lines.
     assert re.search(r"ckptkit: [^\n]*\n+[^\n]*/6", shown), shown
     assert not re.search(r"ckptkit: [^\n]*\n\nckptkit: ", shown), shown
 

@@ -243,7 +243,9 @@ class FitResume:
             missing=self._training.missing(iterator),
             anchor=counted.anchor if drawn else None,
         )
-        if drawn and counted.order and counted.order != order_of(iterator):
+        # An anchor that is restored brings its seeds along.
+        restores = counted.anchor is not None and fit.state.missing_batches > counted.since
+        if drawn and not restores and counted.order and counted.order != order_of(iterator):
             fit.session.inexact(OTHER_ORDER)
 
     def _restore_traced(self) -> None:
