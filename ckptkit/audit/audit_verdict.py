@@ -7,12 +7,13 @@ from typing import Literal
 
 from ckptkit.audit.first_difference import TrainingResult
 
-Verdict = Literal["exact", "inexact", "not_reproducible"]
+Verdict = Literal["exact", "inexact", "not_reproducible", "untested"]
 """The possible results of an audit.
 
 `exact`: the interrupted training ended with the same bits. `not exact`: the interruptions changed
 the result. `not reproducible`: two uninterrupted trainings also differ, so the effect of
-interruptions cannot be measured."""
+interruptions cannot be measured. `untested`: no attempt restored a checkpoint, so that equal bits
+prove nothing."""
 
 
 def differs_before_an_interruption(
@@ -35,6 +36,7 @@ def verdict(
     again: Sequence[TrainingResult] | None,
     *,
     early: bool = False,
+    restored: bool = True,
 ) -> Verdict:
     """Return the verdict of an audit.
 
@@ -42,9 +44,10 @@ def verdict(
         results: the comparisons of the interrupted training with the uninterrupted one.
         again: the comparisons of two uninterrupted trainings; None if only one was run.
         early: whether the interrupted training differed before its first interruption.
+        restored: whether the interrupted training restored a checkpoint at least once.
     """
     if not any(result.names for result in results):
-        return "exact"
+        return "exact" if restored else "untested"
     itself = {(result.run, name) for result in again or () for name in result.names}
     blamed = {(result.run, name) for result in results for name in result.names} - itself
     return "not_reproducible" if early or not blamed else "inexact"

@@ -151,7 +151,12 @@ def audit(plan: AuditPlan, trainer: Trainer, say: Say) -> Audit:
         if any(more.values()):
             found.own = {name: places | more.get(name, set()) for name, places in found.own.items()}
             found.results, found.again = (results(each) for each in (other, again))
-    found.verdict = audit_verdict.verdict(found.results, found.again, early=early)
+    found.verdict = audit_verdict.verdict(
+        found.results,
+        found.again,
+        early=early,
+        restored=any(any(steps) for steps in found.began_at.values()),
+    )
     return found
 
 

@@ -27,6 +27,7 @@ _WORDS = {
     "uninterrupted ones ended with the same",
     "not_reproducible": "not reproducible: two trainings differ without any interruption, so "
     "the effect of interruptions cannot be measured",
+    "untested": "not tested: no attempt of the interrupted training restored a checkpoint",
 }
 _CAUSES = {
     "inexact": (
@@ -44,6 +45,11 @@ _CAUSES = {
         "order (call tf.config.experimental.enable_op_determinism()); data in a varying order "
         "(deterministic=False, the order of a directory or a set); the clock. "
         "docs/exactness.md has the list."
+    ),
+    "untested": (
+        "Each interruption came before the first checkpoint, or after the end of training. Expected "
+        "an interruption that a later attempt resumes from. Name later steps with --at, or let "
+        "SIGTERM interrupt: it saves before the training ends."
     ),
 }
 

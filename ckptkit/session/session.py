@@ -78,7 +78,9 @@ class Session(SessionParts):
             resources.callback(self.stopping.close)
             self.stopping.start()
             resources.callback(self.changes.close)
-            self.progress.after_step = audit_pause(self.phases, self.options.layout, self.stopping)
+            self.progress.after_step = audit_pause(
+                self.phases, self.options.layout, self.stopping, lambda: self.saves.saver.is_writing
+            )
             self._resources = resources.pop_all()
         return self
 

@@ -204,7 +204,9 @@ def test_a_draw_of_tensorflow_that_is_replaced(audit, seed):
 
 def test_what_cannot_be_saved_is_named(audit, seed):
     """What an open socket holds decides a weight, and is in no checkpoint."""
-    step = random.Random(seed).randrange(2, 17)
+    # A checkpoint is due after step 2. The training is faster than its first write, and so the
+    # audit must wait for it.
+    step = random.Random(seed).randrange(3, 17)
     options = ("--at", str(step), "--signal", "SIGKILL")
     done = audit(*options, "--json", program=CLIENT_FIT, args=["run", "18"])
     assert done.code == 1, done.stdout + done.stderr
@@ -213,3 +215,12 @@ def test_what_cannot_be_saved_is_named(audit, seed):
     for name in ("client", "server"):
         said = f'not saved: callback Client: attribute "{name}" (an open socket)'
         assert said in done.said["reasons"]
+
+
+def test_an_interruption_before_the_first_checkpoint_tests_nothing(audit):
+    done = audit(
+        "--at", "1", "--signal", "SIGKILL", "--json", program=CLIENT_FIT, args=["run", "18"]
+    )
+    assert done.code == 1, done.stdout + done.stderr
+    assert done.said["verdict"] == "untested"
+    assert done.said["runs"][0]["began_at"] == [0, 0]

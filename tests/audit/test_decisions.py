@@ -274,6 +274,8 @@ def test_what_is_to_blame():
     assert verdict(outcome("clock"), outcome("clock")) == "not_reproducible"
     assert verdict(outcome("w"), outcome("w", "v")) == "not_reproducible"
     assert verdict(outcome("w"), None, early=True) == "not_reproducible"
+    assert verdict(outcome(), None, restored=False) == "untested"
+    assert verdict(outcome("w"), outcome(), restored=False) == "inexact"
 
 
 def test_what_differs_before_an_interruption():
