@@ -47,7 +47,7 @@ _CAUSES = {
         "docs/exactness.md has the list."
     ),
     "untested": (
-        "Each interruption came before the first checkpoint, or after the end of training. Expected "
+        "Each interruption came before the first checkpoint or after the end of training. Expected "
         "an interruption that a later attempt resumes from. Name later steps with --at, or let "
         "SIGTERM interrupt: it saves before the training ends."
     ),

@@ -30,7 +30,13 @@ class ProcessEntry:
         """Return the leaves; see `OwnLeaves`."""
         random = self._random
         return [
-            PythonLeaf(f"{name}/state/0", name, random.get_state, random.set_state),
+            PythonLeaf(
+                f"{name}/state/0",
+                name,
+                random.get_state,
+                random.set_state,
+                returns_copies=True,
+            ),
             self._attributes.leaf(name),
         ]
 

@@ -140,6 +140,8 @@ class PythonLeaf:
         get: returns the state.
         set: sets a state that `get` returned.
         source: the object that has the state, if it is the program's.
+        returns_copies: whether training never changes what `get` has returned, so that the
+            writer's thread can encode it.
     """
 
     key: str
@@ -149,9 +151,17 @@ class PythonLeaf:
     trainable: bool | None = None
     kind: str = "python"
     source: Any = None
+    returns_copies: bool = False
 
     def capture(self) -> Tensors:
-        text, arrays = python_state.encode(self.get(), f"The state of {self.path!r}")
+        return self._encoded(self.get())
+
+    def capture_for_later(self) -> Callable[[], Tensors]:
+        """Return a function that encodes the current state, on whichever thread calls it."""
+        return functools.partial(self._encoded, self.get())
+
+    def _encoded(self, state: object) -> Tensors:
+        text, arrays = python_state.encode(state, f"The state of {self.path!r}")
         tensors = {"": tf.constant(text)}
         for index, array in enumerate(arrays):
             tensors[f"arrays/{index}"] = tf.constant(array)
@@ -225,7 +235,16 @@ class LeafGroup:
 
     def capture(self) -> CapturedLeaves:
         """Return the current values of all leaves."""
-        return CapturedLeaves(self.leaves, self._read(), [leaf.capture() for leaf in self._others])
+        return CapturedLeaves(
+            self.leaves,
+            self._read(),
+            [
+                leaf.capture_for_later()
+                if isinstance(leaf, PythonLeaf) and leaf.returns_copies
+                else leaf.capture()
+                for leaf in self._others
+            ],
+        )
 
 
 @dataclass(frozen=True)
@@ -235,18 +254,19 @@ class CapturedLeaves:
     Args:
         leaves: the leaves of the group.
         in_host_memory: the values of variables in the host's memory.
-        others: the values of the other leaves.
+        others: the values of the other leaves, or functions that encode them.
     """
 
     leaves: tuple[Leaf, ...]
     in_host_memory: list[tf.Tensor]
-    others: list[Tensors]
+    others: list[Tensors | Callable[[], Tensors]]
 
     @functools.cached_property
     def values(self) -> list[Tensors]:
         """Return the values of each leaf, in the order of the leaves."""
         # Put into order here, on the writer's thread, and not in `capture`, while training waits.
-        in_host_memory, others = iter(self.in_host_memory), iter(self.others)
+        in_host_memory = iter(self.in_host_memory)
+        others = iter(each() if callable(each) else each for each in self.others)
         return [
             {"": next(in_host_memory)} if _is_in_host_memory(leaf) else next(others)
             for leaf in self.leaves

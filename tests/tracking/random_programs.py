@@ -6,6 +6,7 @@ import hashlib
 import os
 import random
 import signal
+import threading
 from typing import Any
 
 import keras
@@ -13,6 +14,9 @@ import numpy as np
 import tensorflow as tf
 
 import ckptkit
+from ckptkit.tracking.leaves import PythonLeaf
+from ckptkit.tracking.python_state import ProcessRandom
+from ckptkit.tracking.random_draws import draws
 from tests.support.tiny_models import tiny_model
 
 ROWS = 12
@@ -122,3 +126,34 @@ def older_checkpoint(run: str) -> list[bool]:
     own.set_state(state)
     manager.close()
     return [random.random() == expected, float(tf.random.normal(())) == first]
+
+
+def encoded_later(seed):
+    """Return whether a state that another thread encodes later is that of its own moment."""
+    generator = random.Random(seed)
+    tf.random.set_seed(generator.randrange(2**31))
+    np.random.seed(generator.randrange(2**31))
+    random.seed(generator.random())
+    _draw()  # creates the generator of the replaced operations
+    process = ProcessRandom()
+    key, read, write = "process/state/0", process.get_state, process.set_state
+    leaf = PythonLeaf(key, "process", read, write, returns_copies=True)
+    encode = leaf.capture_for_later()
+    first = _draw()
+    second = _draw()
+    found = []
+    thread = threading.Thread(target=lambda: found.append(encode()))
+    thread.start()
+    thread.join()
+    leaf.assign(found[0])
+    return [first != second, _draw() == first, _draw() == second]
+
+
+def _draw():
+    own = draws.next_seed(7)
+    return [
+        random.random(),
+        float(np.random.rand()),
+        float(tf.random.uniform([])),
+        own.numpy().tolist(),
+    ]

@@ -30,3 +30,8 @@ def test_two_kills_change_nothing_that_is_drawn(tf_call, tmp_path, seed, program
 def test_a_checkpoint_of_an_earlier_version_leaves_the_eager_state(tf_call, tmp_path):
     program = "tests.tracking.random_programs:older_checkpoint"
     assert tf_call(program, str(tmp_path / "run")).check().result == [True, True]
+
+
+def test_a_state_encoded_later_on_another_thread_is_that_of_its_moment(tf_call, seed):
+    program = "tests.tracking.random_programs:encoded_later"
+    assert tf_call(program, seed).check().result == [True, True, True]
