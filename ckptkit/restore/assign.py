@@ -20,7 +20,7 @@ from ckptkit.restore.state_comparison import compare, leaf_key, table
 from ckptkit.run.checkpoint_catalog import Checkpoint
 from ckptkit.run.manifest import ATTRIBUTES, DATA, EVALUATED, RESULT, WEIGHTS, TensorEntry
 from ckptkit.tracking.attribute_state import moved_attributes, moved_settings
-from ckptkit.tracking.leaves import Leaf, PythonLeaf
+from ckptkit.tracking.leaves import Leaf, LeafGroup, PythonLeaf
 from ckptkit.tracking.snapshot import describe_leaves, evaluated_key, result_key
 from ckptkit.tracking.state_check import unbuilt_parts
 from ckptkit.tracking.tracker import Tracked
@@ -150,12 +150,12 @@ def assign_all(new: Sequence[tuple[Leaf, Mapping[str, tf.Tensor]]]) -> None:
     # Most captured variables share their buffers, so this does not need twice the memory. The
     # iterator of training is not captured: a failed restore ends the pass anyway, and TensorFlow
     # may refuse to save its current state, for example while a cache is filled.
-    before = [(leaf, leaf.capture()) for leaf, _ in new if leaf.key.split("/")[1] != DATA]
+    before = LeafGroup(leaf for leaf, _ in new if leaf.key.split("/")[1] != DATA).capture()
     try:
         for leaf, tensors in new:
             leaf.assign(tensors)
     except BaseException as error:
-        for leaf, earlier in before:
+        for leaf, earlier in zip(before.leaves, before.values, strict=True):
             try:
                 leaf.assign(earlier)
             # A leaf that refused its new value may also refuse the old one. The others must still

@@ -88,7 +88,7 @@ class VariableLeaf:
             return {"": tf.identity(self.variable.read_value())}
 
     def assign(self, tensors: Mapping[str, tf.Tensor]) -> None:
-        self.variable.assign(tensors[""])
+        self.variable.assign(tensors[""], read_value=False)
 
 
 @dataclass(frozen=True)
