@@ -233,7 +233,7 @@ class CheckpointManager(TrainingLoops):
     # -- saving
 
     def save(self, step: int, metrics: Mapping[str, Any] | None = None) -> bool:
-        """Save the current state now, regardless of the policy.
+        """Save the current state now, regardless of the policy, and serve a request to stop.
 
         Args:
             step: training batches done since the run began.
@@ -245,15 +245,19 @@ class CheckpointManager(TrainingLoops):
         Raises:
             StorageError: If the disk refuses; earlier checkpoints are untouched.
             BackgroundSaveError: If a save failed in the background since the last check; this
-                step is not saved then.
+                step is not saved then, unless a stop was requested.
             ConfigError: If the run is not open, the step lies before the run's, or the turn of a
                 later step has trained already.
+            Preempted: After a request to stop, with the state saved.
         """
         check_not_in_function("save")
         session = self._slot.opened()
         session.loop.advance_to(check_step(step), metrics)
-        session.saves.saver.check()
+        # After a request to stop, this is the last chance to save; `serve` raises that error then.
+        if not session.stopping.requested:
+            session.saves.saver.check()
         session.saves.save("asked for")
+        session.stopping.serve()
         return True
 
     def maybe_save(self, step: int, metrics: Mapping[str, Any] | None = None) -> bool:

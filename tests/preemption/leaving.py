@@ -66,6 +66,17 @@ def by_close(run: str) -> None:
     assert ends_of(run) == ["preempted"]
 
 
+def in_a_loop_of_saves(run: str, number: str, at: str) -> None:
+    """A program that counts by itself, and never calls anything but `save`."""
+    with manager(run, save=ckptkit.EveryNSteps(10**6)) as m:
+        for step in range(m.position.step + 1, 21):
+            if step == int(at):
+                send(signal.Signals[number])()
+            if step % 3 == 0:
+                m.save(step)
+    print("went on", flush=True)
+
+
 def with_a_handler_from_before(run: str) -> None:
     signal.signal(
         signal.SIGTERM, lambda *args: (print("handler", saves(run), flush=True), sys.exit(42))

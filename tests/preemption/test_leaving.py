@@ -4,6 +4,7 @@ closed in any order.
 
 from __future__ import annotations
 
+import random
 import time
 
 import pytest
@@ -29,6 +30,21 @@ def test_a_signal_outside_of_a_turn_is_served(tf_call, tmp_path, where, step, nu
     ]
     assert [event.outcome for event in recorded(run, events.AttemptEnded)] == ["preempted"]
     assert ckptkit.open_run(run).find("latest").step == step
+
+
+@pytest.mark.parametrize(("number", "code"), [("SIGTERM", 75), ("SIGINT", -2)])
+def test_a_loop_that_only_saves_stops_at_its_next_save(tf_call, tmp_path, seed, number, code):
+    """It was told that it stops, and trained on until it was killed."""
+    run, at = tmp_path / "run", random.Random(seed).randrange(1, 16)
+    program = LEAVING + "in_a_loop_of_saves"
+    process = tf_call(program, str(run), number, str(at)).check(code=code)
+    assert "went on" not in process.stdout
+    step = -(-at // 3) * 3
+    assert [event.step for event in recorded(run, events.RunPreempted)] == [step]
+    assert ckptkit.open_run(run).find("latest").step == step
+    process = tf_call(program, str(run), number, "0").check()
+    assert process.stdout == "went on\n"
+    assert ckptkit.open_run(run).find("latest").step == 18
 
 
 def test_a_request_is_served_by_close(tf_call, tmp_path):
