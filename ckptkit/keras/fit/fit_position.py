@@ -8,7 +8,7 @@ A checkpoint stores it with a format version of its own.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from typing import Any
 
 from ckptkit.errors import ConfigError, IncompatibleStateError
@@ -103,8 +103,16 @@ class FitPosition:
         return sum(each.calls for each in self.evaluations)
 
     def to_state(self) -> dict[str, Any]:
-        """Return plain values for the checkpoint."""
-        return {**asdict(self), "evaluating": self.evaluating}  # as version 0.1 reads it
+        """Return plain values for the checkpoint; they share what the position contains."""
+        # Not `asdict`, which copies: of the time for which a save in `fit` stopped training, to
+        # copy two random states took more than half.
+        return {
+            **vars(self),
+            "epochs": [vars(each) for each in self.epochs],
+            "evaluations": [vars(each) for each in self.evaluations],
+            "now": vars(self.now),
+            "evaluating": self.evaluating,  # as version 0.1 reads it
+        }
 
     @classmethod
     def from_state(cls, state: dict[str, Any]) -> FitPosition:
