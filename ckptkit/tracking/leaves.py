@@ -140,7 +140,7 @@ class PythonLeaf:
         get: returns the state.
         set: sets a state that `get` returned.
         source: the object that has the state, if it is the program's.
-        returns_copies: whether training never changes what `get` has returned, so that the
+        returns_copies: whether training never changes the result of `get`, so that the
             writer's thread can encode it.
     """
 
