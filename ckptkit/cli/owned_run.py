@@ -14,7 +14,7 @@ from ckptkit.ownership.fence import FencedFiles
 from ckptkit.ownership.run_lock import RunLock
 from ckptkit.run.checkpoint_catalog import list_checkpoints, write_state_file
 from ckptkit.run.journal import DeferredJournal, next_attempt
-from ckptkit.run.recover import recover as run_recovery
+from ckptkit.run.run_recovery import recover as run_recovery
 from ckptkit.storage.files import NO_SPACE, FileSystem
 
 

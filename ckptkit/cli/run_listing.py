@@ -16,7 +16,7 @@ from ckptkit.log import size
 from ckptkit.run import quarantine
 from ckptkit.run.journal_reader import JournalView, read_journal
 from ckptkit.run.pins import Pin, read_pins
-from ckptkit.run.roll_back import is_rolled_back
+from ckptkit.run.rollback import is_rolled_back
 from ckptkit.run.stored_run import StoredRun, is_run
 from ckptkit.storage.files import storage_errors
 

@@ -29,7 +29,7 @@ from ckptkit.run.manifest import DATA, Manifest
 from ckptkit.tracking.data_anchor import AnchorUse
 from ckptkit.tracking.leaves import Leaf, PythonLeaf, Tensors
 from ckptkit.tracking.python_state import program_random, set_program_random
-from ckptkit.writing.anchor_files import stored_anchors
+from ckptkit.writing.data_anchor_files import stored_anchors
 
 
 class LoopData:

@@ -16,6 +16,7 @@ import numpy as np
 import tensorflow as tf
 import xxhash
 
+from ckptkit.bundle.tensor_bundle import open_reader, read_value
 from ckptkit.compat import tf_functions
 from ckptkit.errors import CorruptCheckpointError, ExportError
 from ckptkit.export import graph_digest, tensor_names
@@ -23,7 +24,6 @@ from ckptkit.export.signatures import SERVING_DEFAULT, Endpoint
 from ckptkit.exports.export_record import TensorForm
 from ckptkit.storage.plain_paths import plain_directory
 from ckptkit.tracking.reachable_objects import visit
-from ckptkit.writing.tensor_bundle import open_reader, read_value
 
 _VARIABLE = "/.ATTRIBUTES/VARIABLE_VALUE"
 

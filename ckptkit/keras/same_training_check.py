@@ -9,13 +9,13 @@ import keras
 
 from ckptkit.compat import keras_models
 from ckptkit.errors import ConfigError
-from ckptkit.keras.early_stop_record import EarlyStop
+from ckptkit.keras.early_stop import EarlyStop
 from ckptkit.layout import TRIAL, RunLayout
 from ckptkit.log import logger
 from ckptkit.restore.assign import has_moved
 from ckptkit.run.checkpoint_catalog import Checkpoint
 from ckptkit.run.manifest import Manifest
-from ckptkit.session.finish_record import (
+from ckptkit.session.finished_runs import (
     is_finished_by_others,
     is_trained_to_end_here,
     note_finished,

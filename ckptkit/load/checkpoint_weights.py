@@ -7,6 +7,7 @@ from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from ckptkit.bundle import tensor_bundle
 from ckptkit.compat import keras_models, keras_saving, tf_checkpoint
 from ckptkit.errors import CheckpointError, CheckpointNotFoundError, ConfigError
 from ckptkit.layout import CheckpointName
@@ -17,7 +18,6 @@ from ckptkit.load.weight_source import WeightSource, form_of, live_weights
 from ckptkit.run.checkpoint_catalog import Checkpoint
 from ckptkit.run.manifest import EVALUATED, RESULT, WEIGHTS, TensorEntry
 from ckptkit.tracking.leaves import path_of
-from ckptkit.writing import tensor_bundle
 
 VARIABLES = Path("variables") / "variables"
 """The prefix of the checkpoint inside a SavedModel."""

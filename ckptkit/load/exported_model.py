@@ -10,6 +10,8 @@ from typing import Any
 
 import tensorflow as tf
 
+from ckptkit.bundle.bundle_check import check_bundle
+from ckptkit.bundle.tensor_bundle import judging_tensorflow
 from ckptkit.compat import tf_functions
 from ckptkit.errors import CheckpointNotFoundError, ConfigError, CorruptCheckpointError, ExportError
 from ckptkit.exports.export_record import read_export
@@ -20,8 +22,6 @@ from ckptkit.load.exported_signature import ExportedTensor, Signature
 from ckptkit.load.formats import SAVED_MODEL, Format, FoundFormat, path_of, recognise
 from ckptkit.position import whole_number
 from ckptkit.storage.plain_paths import opened, plain_directory
-from ckptkit.writing.bundle_check import check_bundle
-from ckptkit.writing.tensor_bundle import judging_tensorflow
 
 DEFAULTS = ("serving_default", "serve")
 """The names of signatures that a call of the model tries, in this order."""

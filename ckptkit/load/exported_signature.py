@@ -8,9 +8,9 @@ from typing import Any
 
 import tensorflow as tf
 
+from ckptkit.bundle.tensor_bundle import first_line
 from ckptkit.errors import ConfigError
 from ckptkit.restore.state_comparison import shown_form
-from ckptkit.writing.tensor_bundle import first_line
 
 
 @dataclass(frozen=True)

@@ -12,6 +12,7 @@ from typing import Any
 
 import tensorflow as tf
 
+from ckptkit.bundle.tensor_bundle import SUFFIX, open_reader
 from ckptkit.compat import tf_checkpoint, tf_functions
 from ckptkit.errors import CheckpointNotFoundError, ConfigError, CorruptCheckpointError
 from ckptkit.exports.version_directories import versions_in
@@ -22,7 +23,6 @@ from ckptkit.load.keras_files import legacy_group
 from ckptkit.load.model_loading import CONFIG, MEMBER, TRAINING_CONFIG
 from ckptkit.storage.files import read_bounded, storage_errors
 from ckptkit.storage.proof_of_damage import judging
-from ckptkit.writing.tensor_bundle import SUFFIX, open_reader
 
 _MOST_BYTES = 64 * 1024 * 1024
 _MOST_GRAPH_BYTES = 1 << 31

@@ -10,7 +10,7 @@ from typing import Any
 from ckptkit.errors import ConfigError
 from ckptkit.log import logger
 from ckptkit.position import RunPosition
-from ckptkit.session.finish_record import (
+from ckptkit.session.finished_runs import (
     is_trained_to_end_here,
     note_found_finished,
     note_trained_to_end,

@@ -17,7 +17,7 @@ from ckptkit.report.checkpoint_table import FoundCheckpoint
 from ckptkit.run.events import Event, PassedOver, RolledBack, SetAside
 from ckptkit.run.manifest import Manifest, read_manifest
 from ckptkit.run.quarantine import quarantined
-from ckptkit.run.roll_back import is_rolled_back
+from ckptkit.run.rollback import is_rolled_back
 from ckptkit.storage.files import storage_errors
 
 _DEEPEST = 50

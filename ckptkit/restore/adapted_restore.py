@@ -12,6 +12,7 @@ from typing import Any
 
 import keras
 
+from ckptkit.bundle import tensor_bundle
 from ckptkit.compat import keras_adapted
 from ckptkit.log import logger
 from ckptkit.restore.state_comparison import leaf_key
@@ -20,7 +21,6 @@ from ckptkit.run.manifest import ADAPTED
 from ckptkit.tracking.adapted_layers import AdaptedLeaf, described
 from ckptkit.tracking.leaves import Tensors
 from ckptkit.tracking.tracker import Tracked
-from ckptkit.writing import tensor_bundle
 
 
 class AdaptedRestore:

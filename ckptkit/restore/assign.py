@@ -11,6 +11,7 @@ import keras
 import numpy as np
 import tensorflow as tf
 
+from ckptkit.bundle import tensor_bundle
 from ckptkit.compat import keras_models
 from ckptkit.errors import IncompatibleStateError
 from ckptkit.log import logger
@@ -24,8 +25,7 @@ from ckptkit.tracking.leaves import Leaf, PythonLeaf
 from ckptkit.tracking.snapshot import describe_leaves, evaluated_key, result_key
 from ckptkit.tracking.state_check import unbuilt_parts
 from ckptkit.tracking.tracker import Tracked
-from ckptkit.writing import tensor_bundle
-from ckptkit.writing.anchor_files import read_anchor
+from ckptkit.writing.data_anchor_files import read_anchor
 
 
 def check_compatible(checkpoint: Checkpoint, tracked: Tracked, state: Mapping[str, Any]) -> None:

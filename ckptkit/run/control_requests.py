@@ -17,7 +17,7 @@ from typing import Literal
 import msgspec
 
 from ckptkit.layout import RunLayout
-from ckptkit.ownership.process_lock import read_small
+from ckptkit.ownership.kernel_lock import read_small
 from ckptkit.storage.files import TEMPORARY, FileSystem
 from ckptkit.storage.json_bytes import json_bytes
 from ckptkit.storage.symlinks import refuse_links

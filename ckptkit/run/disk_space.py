@@ -34,7 +34,7 @@ def expected_bytes(index: CheckpointIndex, state_bytes: int) -> int:
 
 
 @dataclass(frozen=True)
-class Target:
+class SaveTarget:
     """The objects that a save of one attempt needs to write a checkpoint.
 
     Args:

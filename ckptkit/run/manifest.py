@@ -17,7 +17,7 @@ import xxhash
 from ckptkit.errors import CorruptCheckpointError
 from ckptkit.layout import MANIFEST, CheckpointName
 from ckptkit.position import RunPosition
-from ckptkit.run.anchor_entry import AnchorEntry
+from ckptkit.run.data_anchor_entry import AnchorEntry
 from ckptkit.storage.files import DISK, FileSystem
 from ckptkit.storage.json_bytes import json_bytes
 from ckptkit.storage.proof_of_damage import judging

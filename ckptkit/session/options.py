@@ -23,7 +23,7 @@ from ckptkit.policies.anchor_policies import AdaptiveAnchors, AnchorPolicy
 from ckptkit.policies.even_spread import SpreadKeeps, SpreadSaves
 from ckptkit.preemption.policy import Preemption
 from ckptkit.restore.hyperparameter_comparison import check_changed
-from ckptkit.run.audit_instructions import orders_of, written
+from ckptkit.run.audit_instructions import instructions_of, written
 from ckptkit.run.verify import Depth
 from ckptkit.storage.files import FileSystem
 from ckptkit.tensorboard.event_file_repair import check_directory
@@ -153,9 +153,9 @@ def make_options(
         name: _CHECKS.get(name, lambda value: value)(value) for name, value in options.items()
     }
     # An audit sets its own saves, so that both trainings save at the same steps.
-    if (orders := orders_of(os.environ)) is not None:
-        checked["save"] = checked["save"] | SpreadSaves(orders.every)
-        checked["keep"] = checked["keep"] | SpreadKeeps(orders.every)
+    if (instructions := instructions_of(os.environ)) is not None:
+        checked["save"] = checked["save"] | SpreadSaves(instructions.every)
+        checked["keep"] = checked["keep"] | SpreadKeeps(instructions.every)
     return RunOptions(layout=layout, state=dict(state), **checked)
 
 

@@ -11,7 +11,7 @@ from ckptkit.errors import BackgroundSaveError, StorageError
 from ckptkit.log import logger, size
 from ckptkit.position import RunPosition
 from ckptkit.run import events
-from ckptkit.run.disk_space import Target
+from ckptkit.run.disk_space import SaveTarget
 from ckptkit.run.manifest import Manifest
 from ckptkit.session.architecture_saver import ArchitectureSaver
 from ckptkit.session.options import RunOptions
@@ -68,7 +68,7 @@ class SnapshotWriter:
     def __init__(
         self,
         options: RunOptions,
-        target: Target,
+        target: SaveTarget,
         on_saved: Callable[[Manifest, float, float], None],
     ) -> None:
         self._options, self._target, self._on_saved = options, target, on_saved
@@ -222,7 +222,7 @@ class Saver:
     def __init__(
         self,
         options: RunOptions,
-        target: Target,
+        target: SaveTarget,
         tracker: Tracker,
         stopwatch: Stopwatch,
         on_saved: Callable[[Manifest, float, float], None],

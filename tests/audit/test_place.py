@@ -12,7 +12,13 @@ from ckptkit.clock import SystemClock
 from ckptkit.errors import ConfigError
 from ckptkit.exports.version_directories import check_base
 from ckptkit.launcher.launch_history import LaunchHistory
-from ckptkit.run.audit_instructions import Orders, looked_at, orders_of, write_orders, written
+from ckptkit.run.audit_instructions import (
+    AuditInstructions,
+    instructions_of,
+    looked_at,
+    write_instructions,
+    written,
+)
 from ckptkit.run.stored_run import open_run
 from ckptkit.storage.files import FileSystem
 from tests.audit.conftest import bytes_of
@@ -115,8 +121,8 @@ def ordered(user, tmp_path, monkeypatch):
     place = make(
         tmp_path / "home", look(user, [Path("runs/old")], 10_000, without=tmp_path / "home"), user
     )
-    write_orders(place.orders, Orders(home=str(place.home)))
-    monkeypatch.setenv("CKPTKIT_AUDIT", str(place.orders))
+    write_instructions(place.instructions, AuditInstructions(home=str(place.home)))
+    monkeypatch.setenv("CKPTKIT_AUDIT", str(place.instructions))
     monkeypatch.chdir(place.work)
     return place
 
@@ -164,13 +170,13 @@ def test_what_is_read_is_what_was_trained_here_or_what_lies_there(user, ordered)
 
 
 def test_orders_that_cannot_be_read_stop_a_training(tmp_path):
-    (tmp_path / "orders.json").write_text('{"home"')
+    (tmp_path / "instructions.json").write_text('{"home"')
     (tmp_path / "later.json").write_text('{"home": "/x", "version": 2}')
     for name, said in (
         ("missing.json", "cannot be read"),
-        ("orders.json", "cannot be read"),
+        ("instructions.json", "cannot be read"),
         ("later.json", "version 2"),
     ):
         with pytest.raises(ConfigError, match=said):
-            orders_of({"CKPTKIT_AUDIT": str(tmp_path / name)})
-    assert orders_of({}) is None
+            instructions_of({"CKPTKIT_AUDIT": str(tmp_path / name)})
+    assert instructions_of({}) is None

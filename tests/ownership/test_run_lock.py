@@ -23,14 +23,14 @@ from ckptkit.clock import SystemClock
 from ckptkit.layout import CheckpointName, RunLayout
 from ckptkit.ownership.claims import give_sign, list_claims
 from ckptkit.ownership.fence import FencedFiles, write_fence
-from ckptkit.ownership.process_lock import Machine, this_machine
+from ckptkit.ownership.kernel_lock import Machine, this_machine
 from ckptkit.ownership.run_lock import LEASE_SECS, RunLock
 from ckptkit.policies import KeepLatest
 from ckptkit.run.checkpoint_catalog import CheckpointIndex, list_checkpoints, list_shut_out
 from ckptkit.run.commit import begin_writing, commit, set_aside
 from ckptkit.run.journal import start_journal
-from ckptkit.run.recover import recover
 from ckptkit.run.retention import retain
+from ckptkit.run.run_recovery import recover
 from ckptkit.run.verify import verify
 from ckptkit.storage.files import FileSystem, storage_errors
 from ckptkit.storage.mounts import Mount, bucket_mount

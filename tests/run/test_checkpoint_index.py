@@ -23,7 +23,7 @@ from ckptkit.run.checkpoint_catalog import (
     list_checkpoints,
 )
 from ckptkit.run.commit import begin_writing, commit, set_aside
-from ckptkit.run.disk_space import Target
+from ckptkit.run.disk_space import SaveTarget
 from ckptkit.run.journal import Journal
 from ckptkit.run.manifest import Manifest
 from ckptkit.run.pins import Pin, pin
@@ -76,7 +76,9 @@ def journal(layout: RunLayout) -> Journal:
 def save(index: CheckpointIndex, journal: Journal, step: int, keep: ckptkit.KeepLatest) -> None:
     """Save as the writer does: make room, commit, apply the keep policy."""
     files = FileSystem()
-    Target(files, index, journal, keep).make_room(Candidate(name=f"ckpt-{step}-1", step=step), 1)
+    SaveTarget(files, index, journal, keep).make_room(
+        Candidate(name=f"ckpt-{step}-1", step=step), 1
+    )
     index.add(write(index.layout, step))
     retain(files, index, journal, keep)
 

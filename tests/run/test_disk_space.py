@@ -15,7 +15,7 @@ from ckptkit.ownership.reader_leases import held
 from ckptkit.policies import Candidate
 from ckptkit.run import events
 from ckptkit.run.checkpoint_catalog import CheckpointIndex, list_checkpoints
-from ckptkit.run.disk_space import Target, expected_bytes
+from ckptkit.run.disk_space import SaveTarget, expected_bytes
 from ckptkit.run.journal_reader import read_journal
 from ckptkit.run.pins import Pin, pin
 from ckptkit.storage.files import FileSystem, storage_errors
@@ -47,8 +47,10 @@ class Disk(FileSystem):
         )
 
 
-def room(layout: RunLayout, files: FileSystem, policy: ckptkit.KeepLatest | None = None) -> Target:
-    return Target(
+def room(
+    layout: RunLayout, files: FileSystem, policy: ckptkit.KeepLatest | None = None
+) -> SaveTarget:
+    return SaveTarget(
         files,
         CheckpointIndex(layout),
         start_attempt(FileSystem(), layout, SystemClock()),

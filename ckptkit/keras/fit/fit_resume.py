@@ -14,8 +14,7 @@ from ckptkit.compat import keras_fit, keras_models
 from ckptkit.data.iterator_position import OTHER_ORDER, order_of
 from ckptkit.data.iterator_state import batches_of, describe
 from ckptkit.errors import ConfigError
-from ckptkit.keras.early_stop_record import renew_patience
-from ckptkit.keras.fit.counted_data import counted_data
+from ckptkit.keras.early_stop import renew_patience
 from ckptkit.keras.fit.data_record import data_changes, start_training
 from ckptkit.keras.fit.fit_context import FitContext
 from ckptkit.keras.fit.fit_position import (
@@ -27,6 +26,7 @@ from ckptkit.keras.fit.fit_position import (
 )
 from ckptkit.keras.fit.fit_replay import EvaluationReplay, TrainReplay
 from ckptkit.keras.fit.fit_stage import FitStage
+from ckptkit.keras.fit.redrawn_batches import redrawn_batches
 from ckptkit.run.checkpoint_catalog import Checkpoint
 from ckptkit.tracking.leaves import Leaf, Tensors
 from ckptkit.tracking.tracker import track
@@ -73,7 +73,7 @@ def start_resume(fit: FitContext, checkpoint: Checkpoint) -> FitResume:
             position,
             _timed_first_step(fit),
             fit.call.epoch_iterator,
-            counted=counted_data(checkpoint.manifest).from_start,
+            counted=redrawn_batches(checkpoint.manifest).from_start,
             meter=fit.state.meter,
         ),
         EvaluationReplay(position),
@@ -234,7 +234,7 @@ class FitResume:
     def _continue_data(self, iterator: Any) -> None:
         """Note how much the run has read from the iterator that Keras reads from now."""
         fit, drawn = self._fit, self._training.made(iterator)
-        counted = counted_data(self._checkpoint.manifest)
+        counted = redrawn_batches(self._checkpoint.manifest)
         # A new iterator begins an epoch: what the checkpoint counts belongs to an earlier one.
         fit.state.since = counted.since if drawn else 0
         fit.state.reads_from(

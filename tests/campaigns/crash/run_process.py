@@ -13,7 +13,7 @@ from pathlib import Path
 from ckptkit.errors import CorruptCheckpointError, StorageError
 from ckptkit.layout import RunLayout
 from ckptkit.ownership.fence import FencedFiles
-from ckptkit.ownership.process_lock import Machine
+from ckptkit.ownership.kernel_lock import Machine
 from ckptkit.ownership.run_lock import RunLock
 from ckptkit.policies import KeepLatest, KeepPolicy
 from ckptkit.run import events
@@ -27,8 +27,8 @@ from ckptkit.run.commit import begin_writing, commit, set_aside
 from ckptkit.run.fresh_start import make_checkpoints
 from ckptkit.run.journal import DeferredJournal, Journal, best_effort, next_attempt
 from ckptkit.run.manifest import Manifest, StateEntry, decode
-from ckptkit.run.recover import recover
 from ckptkit.run.retention import retain
+from ckptkit.run.run_recovery import recover
 from ckptkit.run.verify import verify
 from ckptkit.storage.files import FileSystem, storage_errors
 from ckptkit.storage.operations import (

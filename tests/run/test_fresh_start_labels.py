@@ -13,8 +13,8 @@ from ckptkit.layout import CheckpointName, RunLayout
 from ckptkit.run import events
 from ckptkit.run.commit import begin_writing, commit
 from ckptkit.run.fresh_start import set_aside_earlier_lives
+from ckptkit.run.fresh_start_labels import fresh_start_labels
 from ckptkit.run.journal_reader import decode_line, read_journal
-from ckptkit.run.label_history import label_history
 from ckptkit.testing import FakeClock
 from tests.support.disks import Unsynced
 from tests.support.stored_run import manifest, start_attempt
@@ -33,7 +33,7 @@ def begin(layout):
 
 def save(layout, journal, step, *, is_older=False):
     (begin_writing(DISK, layout, journal.attempt) / f"ckpt-{step}.index").write_bytes(b"tensors")
-    history = label_history(layout, DISK)
+    history = fresh_start_labels(layout, DISK)
     labels = None if is_older or history.doubts else history.labels
     commit(DISK, layout, manifest(step, journal.attempt, fresh_labels=labels))
     journal.record(events.TrainingStarted(step=step))

@@ -13,7 +13,7 @@ import pytest
 
 import ckptkit
 
-PROGRAM = "tests.keras.test_counted_data:"
+PROGRAM = "tests.keras.test_redrawn_batches:"
 POLICIES = ["default", "4", "none"]
 ROWS, BATCH = 40, 4
 PASSES = ROWS // BATCH

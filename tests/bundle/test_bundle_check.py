@@ -21,7 +21,7 @@ GOOD = """
 import json, random, sys
 from pathlib import Path
 import numpy as np, tensorflow as tf
-from ckptkit.writing.bundle_check import check_bundle
+from ckptkit.bundle.bundle_check import check_bundle
 
 here, chosen = Path(sys.argv[1]), random.Random(int(sys.argv[2]))
 NUMBERS = [tf.float32, tf.float64, tf.int8, tf.uint64, tf.bool, tf.bfloat16, tf.complex64, tf.half]
@@ -158,7 +158,7 @@ IMPOSSIBLE = {
 
 @pytest.mark.parametrize("case", IMPOSSIBLE)
 def test_impossible_numbers_are_refused_before_tensorflow_uses_them(tmp_path, case):
-    from ckptkit.writing.tensor_bundle import open_reader, read_value
+    from ckptkit.bundle.tensor_bundle import open_reader, read_value
 
     values, said = IMPOSSIBLE[case]
     prefix = write_bundle(tmp_path / "model-1", {b"": header(), **values}, DATA + texts(5, BIG))
@@ -175,7 +175,7 @@ def test_impossible_numbers_are_refused_before_tensorflow_uses_them(tmp_path, ca
     ],
 )
 def test_an_index_that_leads_out_of_itself_is_refused(tmp_path, footer, said):
-    from ckptkit.writing.tensor_bundle import open_reader
+    from ckptkit.bundle.tensor_bundle import open_reader
 
     prefix = write_bundle(tmp_path / "model-1", {b"": header()}, DATA)
     path = prefix.with_name("model-1.index")
@@ -185,7 +185,7 @@ def test_an_index_that_leads_out_of_itself_is_refused(tmp_path, footer, said):
 
 
 def test_a_missing_file_is_left_to_tensorflow(tmp_path):
-    from ckptkit.writing.tensor_bundle import open_reader
+    from ckptkit.bundle.tensor_bundle import open_reader
 
     prefix = write_bundle(tmp_path / "model-1", {b"": header()}, DATA)
     prefix.with_name("model-1.index").unlink()

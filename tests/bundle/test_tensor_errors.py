@@ -14,8 +14,8 @@ START = """
     import numpy as np, tensorflow as tf
     import ckptkit
     from ckptkit.run.manifest import TensorEntry
-    from ckptkit.writing import tensor_bundle
-    from ckptkit.writing.tensor_bundle import judging_tensorflow
+    from ckptkit.bundle import tensor_bundle
+    from ckptkit.bundle.tensor_bundle import judging_tensorflow
 
     here = Path(sys.argv[1])
     KEY = "model/weights/0"

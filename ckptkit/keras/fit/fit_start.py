@@ -7,12 +7,12 @@ from typing import Any
 
 from ckptkit.compat import keras_fit, keras_models
 from ckptkit.export.export_spec import ExportSpec
-from ckptkit.keras.early_stop_record import EarlyStop
+from ckptkit.keras.early_stop import EarlyStop
 from ckptkit.keras.fit.fit_context import FitContext
 from ckptkit.keras.fit.fit_position import FitPosition
 from ckptkit.keras.fit.fit_resume import FitResume, start_resume
 from ckptkit.keras.fit.fit_stage import FitStage
-from ckptkit.keras.fit.repeated_passes import make_skipped_passes, note_skipped_passes
+from ckptkit.keras.fit.skipped_passes import make_skipped_passes, note_skipped_passes
 from ckptkit.keras.same_training_check import (
     check_not_finished_by_another,
     check_not_just_finished,
@@ -27,7 +27,7 @@ from ckptkit.run.checkpoint_catalog import Checkpoint
 from ckptkit.run.manifest import Manifest
 
 
-class Opening(Enum):
+class FitStart(Enum):
     """The ways to begin a `fit`: new run, resume, or nothing to train."""
 
     NEW_RUN = "new run"
@@ -35,9 +35,9 @@ class Opening(Enum):
     ALREADY_FINISHED = "already finished"
 
 
-def decide_opening(
+def decide_start(
     newest: Manifest | None, epochs: int, *, early_stop_holds: bool = True
-) -> Opening:
+) -> FitStart:
     """Decide what a `fit` does with its run; pure.
 
     Args:
@@ -46,12 +46,12 @@ def decide_opening(
         early_stop_holds: whether what has stopped the run early, if it was, would still do so.
     """
     if newest is None:
-        return Opening.NEW_RUN
+        return FitStart.NEW_RUN
     # A final checkpoint may be before its total if EarlyStopping has ended that training.
     is_over = newest.final and (newest.total or 0) >= epochs and early_stop_holds
     if newest.epoch >= epochs or is_over:
-        return Opening.ALREADY_FINISHED
-    return Opening.RESUME
+        return FitStart.ALREADY_FINISHED
+    return FitStart.RESUME
 
 
 def with_direction(export: ExportSpec | None, model: Any) -> ExportSpec | None:
@@ -104,13 +104,13 @@ def begin_fit(fit: FitContext, checkpoint: Checkpoint | None) -> FitResume | Non
     manifest = checkpoint.manifest if checkpoint is not None else None
     early = EarlyStop.from_record(manifest.early_stop) if manifest is not None else None
     holds = early is None or early.holds(fit.others)
-    opening = decide_opening(manifest, fit.epochs, early_stop_holds=holds)
-    if opening is not Opening.ALREADY_FINISHED:
+    opening = decide_start(manifest, fit.epochs, early_stop_holds=holds)
+    if opening is not FitStart.ALREADY_FINISHED:
         make_skipped_passes(fit.call.sources)
     if checkpoint is None:
         _start_new_run(fit)
         return None
-    if opening is Opening.ALREADY_FINISHED:
+    if opening is FitStart.ALREADY_FINISHED:
         check_not_just_finished(fit.session.options.layout, checkpoint, fit.epochs)
         _restore_finished_run(fit, checkpoint)
         return None

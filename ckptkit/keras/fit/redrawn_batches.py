@@ -6,10 +6,10 @@ from typing import NamedTuple
 
 from ckptkit.run.manifest import Manifest
 from ckptkit.tracking.data_anchor import DataAnchor
-from ckptkit.writing.anchor_files import stored_anchors
+from ckptkit.writing.data_anchor_files import stored_anchors
 
 
-class CountedData(NamedTuple):
+class RedrawnBatches(NamedTuple):
     """The batches that a resume of `fit` draws again.
 
     Args:
@@ -25,7 +25,7 @@ class CountedData(NamedTuple):
     order: str = ""
 
 
-def counted_data(manifest: Manifest) -> CountedData:
+def redrawn_batches(manifest: Manifest) -> RedrawnBatches:
     """Return what a resume from a checkpoint of `fit` draws again.
 
     Args:
@@ -34,6 +34,6 @@ def counted_data(manifest: Manifest) -> CountedData:
     anchors = stored_anchors(manifest)
     for entry in manifest.anchors:
         if entry.name:
-            return CountedData(anchors[entry.key], entry.since, 0, entry.order)
-        return CountedData(None, 0, entry.drawn, entry.order)
-    return CountedData()
+            return RedrawnBatches(anchors[entry.key], entry.since, 0, entry.order)
+        return RedrawnBatches(None, 0, entry.drawn, entry.order)
+    return RedrawnBatches()

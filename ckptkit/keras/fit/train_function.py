@@ -13,10 +13,10 @@ import tensorflow as tf
 
 from ckptkit.keras.fit.data_record import note_data, start_training
 from ckptkit.keras.fit.fit_context import FitContext
+from ckptkit.keras.fit.fit_random_ops import run_first_step
 from ckptkit.keras.fit.fit_resume import FitResume
 from ckptkit.keras.fit.fit_stage import FitStage
 from ckptkit.keras.fit.plain_logs import named_logs
-from ckptkit.keras.fit.random_ops_check import run_first_step
 from ckptkit.position import RunPosition
 from ckptkit.session.phase import SessionPhase
 
@@ -24,7 +24,7 @@ DATA_ENDED = (StopIteration, tf.errors.OutOfRangeError)
 """The errors that a train or test function raises at the end of the data."""
 
 
-class TrainStep:
+class TrainFunction:
     """Replaces `model.train_function` during one `fit`.
 
     Args:

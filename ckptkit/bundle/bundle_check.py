@@ -19,9 +19,9 @@ from pathlib import Path
 
 import tensorflow as tf
 
+from ckptkit.bundle.bundle_index import Read, read_table, varint
+from ckptkit.bundle.partitioned_keys import part_key
 from ckptkit.compat.tf_bundle import FULL, BundleEntry, bundle_entry, bundle_shards
-from ckptkit.writing.bundle_parts import part_key
-from ckptkit.writing.index_table import Read, read_table, varint
 
 _HEADER = b""
 _MAX_RANK = 254

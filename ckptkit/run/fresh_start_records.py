@@ -25,7 +25,7 @@ _SUFFIX = ".json"
 
 
 @dataclass(frozen=True, kw_only=True)
-class FreshRecord:
+class FreshStartRecord:
     """One fresh start.
 
     Args:
@@ -58,7 +58,7 @@ def has_record(layout: RunLayout, label: str, files: FileSystem = DISK) -> bool:
     return record_name(label) in names_in(files, layout.fresh)
 
 
-def write_record(files: FileSystem, layout: RunLayout, record: FreshRecord) -> None:
+def write_record(files: FileSystem, layout: RunLayout, record: FreshStartRecord) -> None:
     """Write the record of a label durably. One that exists is never changed.
 
     Raises:
@@ -115,13 +115,13 @@ def mended_by_records(
     return [*right, sorted(lost, key=lambda record: record.time)]
 
 
-def _read(layout: RunLayout, name: str, files: FileSystem) -> FreshRecord | None:
+def _read(layout: RunLayout, name: str, files: FileSystem) -> FreshStartRecord | None:
     path = layout.fresh / name
     try:
         data = files.read_bounded(path, _MOST_BYTES)
         if not unseal(data):
             raise ValueError("its digest differs")
-        record = msgspec.json.decode(data, type=FreshRecord)
+        record = msgspec.json.decode(data, type=FreshStartRecord)
         if record_name(record.label) != name:
             raise ValueError("it is the record of another label")
     except (OSError, ValueError, RecursionError) as error:

@@ -1,22 +1,22 @@
-"""`FitDriver` receives Keras' events of one `model.fit` and passes each to the right part."""
+"""`FitEvents` receives Keras' events of one `model.fit` and passes each to the right part."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from typing import Any
 
-from ckptkit.keras.fit.evaluation import Evaluation
+from ckptkit.keras.fit.evaluation_function import EvaluationFunction
 from ckptkit.keras.fit.fit_context import FitContext
 from ckptkit.keras.fit.fit_position import EpochPass
 from ckptkit.keras.fit.fit_resume import FitResume
 from ckptkit.keras.fit.fit_stage import FitStage
 from ckptkit.keras.fit.plain_logs import named_logs
-from ckptkit.keras.fit.train_step import TrainStep
+from ckptkit.keras.fit.train_function import TrainFunction
 from ckptkit.keras.fit.training_end import TrainingEnd
 from ckptkit.position import RunPosition
 
 
-class FitDriver:
+class FitEvents:
     """Receives Keras' events of one `fit` after its run was opened.
 
     Args:
@@ -31,8 +31,8 @@ class FitDriver:
         self,
         fit: FitContext,
         resume: FitResume | None,
-        train_step: TrainStep,
-        evaluation: Evaluation,
+        train_step: TrainFunction,
+        evaluation: EvaluationFunction,
         end: TrainingEnd,
     ) -> None:
         self._fit = fit

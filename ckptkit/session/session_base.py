@@ -10,13 +10,13 @@ from ckptkit.position import RunPosition
 from ckptkit.run.checkpoint_catalog import Checkpoint
 from ckptkit.run.journal import Journal
 from ckptkit.session.exactness import Exactness
-from ckptkit.session.hyperparameter_changes import HyperparameterChanges
+from ckptkit.session.hyperparameter_conflicts import HyperparameterConflicts
 from ckptkit.session.opening import OpenedRun
 from ckptkit.session.options import RunOptions
 from ckptkit.session.phase import PhaseMachine, Stopwatch
 from ckptkit.session.progress import LoopProgress, RunProgress
 from ckptkit.session.resume import Resume
-from ckptkit.session.save_schedule import SaveSchedule
+from ckptkit.session.save_coordinator import SaveCoordinator
 from ckptkit.session.saver import Saver, Taken
 from ckptkit.session.stopping import Stopping
 from ckptkit.session.tensorboard_hook import TensorBoardHook
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from ckptkit.session.reserve_snapshot import PartialTurn
 
 
-class SessionParts:
+class SessionBase:
     """The parts of a session, with shortcuts to their methods for `fit`, loops and the manager.
 
     Attributes:
@@ -48,7 +48,7 @@ class SessionParts:
     phases: PhaseMachine
     progress: RunProgress
     exactness: Exactness
-    saves: SaveSchedule
+    saves: SaveCoordinator
     resume: Resume
     loop: LoopProgress
     stopping: Stopping
@@ -68,10 +68,10 @@ class SessionParts:
         self.options, self.journal, self.phases = options, journal, phases
         self.progress = RunProgress(phases)
         self.exactness = Exactness(options.exact, journal)
-        changes = HyperparameterChanges(options, tracked.now)
+        changes = HyperparameterConflicts(options, tracked.now)
         self.resume = Resume(options, journal, tracked, changes, self.exactness, stopwatch)
         saver = Saver(options, target, tracked.tracker, stopwatch, logs.summaries.saved)
-        self.saves = SaveSchedule(
+        self.saves = SaveCoordinator(
             options,
             journal,
             saver,
@@ -102,7 +102,7 @@ class SessionParts:
         return self.tracked.random
 
     @property
-    def changes(self) -> HyperparameterChanges:
+    def changes(self) -> HyperparameterConflicts:
         """Compares hyperparameters with the checkpoint's, and applies the changes."""
         return self.resume.changes
 
@@ -192,24 +192,24 @@ class SessionParts:
     # -- saving
 
     def take(self) -> Taken:
-        """See `SaveSchedule.take`."""
+        """See `SaveCoordinator.take`."""
         return self.saves.take()
 
     def save(self, trigger: str, taken: Taken | None = None) -> None:
-        """See `SaveSchedule.save`."""
+        """See `SaveCoordinator.save`."""
         self.saves.save(trigger, taken)
 
     @property
     def saved_at(self) -> RunPosition:
-        """See `SaveSchedule.saved_at`."""
+        """See `SaveCoordinator.saved_at`."""
         return self.saves.saved_at
 
     def is_saved(self, at: RunPosition) -> bool:
-        """See `SaveSchedule.is_saved`."""
+        """See `SaveCoordinator.is_saved`."""
         return self.saves.is_saved(at)
 
     def abandon(self) -> None:
-        """See `SaveSchedule.discard`."""
+        """See `SaveCoordinator.discard`."""
         self.saves.discard()
 
     def partial_turn(self) -> PartialTurn | None:

@@ -53,7 +53,7 @@ class SaveRequests:
             self._journal.record(events.RequestServed(id=request.id, step=step))
 
 
-class SaveSchedule:
+class SaveCoordinator:
     """Decides when to save, and starts the saves.
 
     Args:

@@ -8,18 +8,18 @@ from pathlib import Path
 
 import tensorflow as tf
 
+from ckptkit.bundle import tensor_bundle
 from ckptkit.errors import StorageError
-from ckptkit.run.anchor_entry import AnchorEntry
 from ckptkit.run.checkpoint_catalog import Checkpoint
-from ckptkit.run.disk_space import Target
+from ckptkit.run.data_anchor_entry import AnchorEntry
+from ckptkit.run.disk_space import SaveTarget
 from ckptkit.run.manifest import FileEntry, Manifest, TensorEntry
 from ckptkit.tracking.data_anchor import AnchorUse, DataAnchor
 from ckptkit.tracking.leaves import Tensors
-from ckptkit.writing import tensor_bundle
 
 
 def add_anchors(
-    target: Target, uses: Sequence[AnchorUse], directory: Path, manifest: Manifest
+    target: SaveTarget, uses: Sequence[AnchorUse], directory: Path, manifest: Manifest
 ) -> tuple[AnchorEntry, ...]:
     """Give the directory of a save the files of the anchors that it counts from.
 
@@ -41,7 +41,7 @@ def add_anchors(
     )
 
 
-def _add(target: Target, use: AnchorUse, directory: Path, new_name: str) -> AnchorEntry:
+def _add(target: SaveTarget, use: AnchorUse, directory: Path, new_name: str) -> AnchorEntry:
     anchor = use.anchor
     if anchor is None:
         return _entry_from_start(use, use.since)
@@ -75,7 +75,7 @@ def _entry_from_start(use: AnchorUse, drawn: int) -> AnchorEntry:
     return AnchorEntry(name="", key=use.key, parts=(), batches=0, since=drawn, order=use.order)
 
 
-def _share(target: Target, anchor: DataAnchor, directory: Path) -> bool:
+def _share(target: SaveTarget, anchor: DataAnchor, directory: Path) -> bool:
     """Link the files of an anchor from the newest checkpoint that has them."""
     names = [file.name for file in anchor.files]
     layout = target.index.layout

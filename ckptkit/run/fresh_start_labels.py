@@ -14,13 +14,13 @@ from pathlib import Path
 from ckptkit.layout import RunLayout, journal_attempt
 from ckptkit.run.checkpoint_catalog import list_checkpoints
 from ckptkit.run.events import SetAside
-from ckptkit.run.fresh_records import has_record, read_records
+from ckptkit.run.fresh_start_records import has_record, read_records
 from ckptkit.run.journal_reader import MAX_LINE_BYTES, decode_line, read_journal
 from ckptkit.storage.files import DISK, FileSystem, names_in, storage_errors
 
 
 @dataclass(frozen=True)
-class LabelHistory:
+class FreshStartLabels:
     """The labels of a run that have acted.
 
     Args:
@@ -32,7 +32,7 @@ class LabelHistory:
     doubts: tuple[str, ...] = ()
 
 
-def label_history(layout: RunLayout, files: FileSystem = DISK) -> LabelHistory:
+def fresh_start_labels(layout: RunLayout, files: FileSystem = DISK) -> FreshStartLabels:
     """Return the labels that have acted in a run.
 
     The manifest of a checkpoint lists all labels until then, under a digest. A label that acted
@@ -46,19 +46,19 @@ def label_history(layout: RunLayout, files: FileSystem = DISK) -> LabelHistory:
     if listed is not None:
         # What acted since then and was killed before its first save has no checkpoint.
         since = [event.label for event in read_records(layout, files)]
-        return LabelHistory(tuple(dict.fromkeys([*listed, *since])))
+        return FreshStartLabels(tuple(dict.fromkeys([*listed, *since])))
     view = read_journal(layout, wanted=[SetAside], files=files)
     found = [event.label for event in view.events if isinstance(event, SetAside)]
-    return LabelHistory(tuple(dict.fromkeys(found)), _doubts(layout, files))
+    return FreshStartLabels(tuple(dict.fromkeys(found)), _doubts(layout, files))
 
 
-def has_acted(layout: RunLayout, label: str, history: LabelHistory, files: FileSystem) -> bool:
+def has_acted(layout: RunLayout, label: str, history: FreshStartLabels, files: FileSystem) -> bool:
     """Return whether a label has acted, as far as anything tells.
 
     Args:
         layout: the run.
         label: the label.
-        history: the result of `label_history`.
+        history: the result of `fresh_start_labels`.
         files: how the disk is read.
 
     Raises:

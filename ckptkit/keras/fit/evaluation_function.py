@@ -10,12 +10,12 @@ from ckptkit.keras.fit.fit_position import EVALUATION, STEP, EpochPass
 from ckptkit.keras.fit.fit_resume import FitResume
 from ckptkit.keras.fit.fit_stage import FitStage
 from ckptkit.keras.fit.plain_logs import named_logs
-from ckptkit.keras.fit.train_step import DATA_ENDED
+from ckptkit.keras.fit.train_function import DATA_ENDED
 from ckptkit.session.phase import SessionPhase
 from ckptkit.session.saver import Taken
 
 
-class Evaluation:
+class EvaluationFunction:
     """Replaces `model.test_function` during the evaluations of one `fit`.
 
     A request to stop inside an evaluation saves the state from before it, because a resume cannot

@@ -8,15 +8,15 @@ from typing import Any
 
 from ckptkit.compat import keras_fit
 from ckptkit.export.export_spec import ExportSpec
-from ckptkit.keras.fit.begin_fit import begin_fit, check_run, with_direction
-from ckptkit.keras.fit.evaluation import Evaluation
+from ckptkit.keras.fit.evaluation_function import EvaluationFunction
 from ckptkit.keras.fit.fit_cleanup import FitCleanup, FitExitWatch
 from ckptkit.keras.fit.fit_context import FitContext
-from ckptkit.keras.fit.fit_driver import FitDriver
+from ckptkit.keras.fit.fit_events import FitEvents
+from ckptkit.keras.fit.fit_random_ops import retrace
 from ckptkit.keras.fit.fit_stage import FitStage, FitStages
+from ckptkit.keras.fit.fit_start import begin_fit, check_run, with_direction
 from ckptkit.keras.fit.fit_state import state_at_beginning
-from ckptkit.keras.fit.random_ops_check import retrace
-from ckptkit.keras.fit.train_step import TrainStep
+from ckptkit.keras.fit.train_function import TrainFunction
 from ckptkit.keras.fit.training_end import TrainingEnd
 from ckptkit.keras.other_callbacks import OtherCallbacks
 from ckptkit.manager import CheckpointManager
@@ -30,7 +30,7 @@ def open_fit(
     others: OtherCallbacks,
     call: keras_fit.FitCall,
     params: Mapping[str, Any],
-) -> FitDriver:
+) -> FitEvents:
     """Opens the run of a `fit` and finds the position at which it begins.
 
     The state is assigned later, when Keras' loops have reached that position. By then the other
@@ -98,16 +98,16 @@ def _open_context(
     )
 
 
-def _driver_of(fit: FitContext, export: ExportSpec | None) -> FitDriver:
+def _driver_of(fit: FitContext, export: ExportSpec | None) -> FitEvents:
     checkpoint = fit.session.newest()
     check_run(fit, checkpoint)
     if fit.session.options.exact == "replace":
         retrace(fit.model)
     resume = begin_fit(fit, checkpoint)
-    train_step, evaluation = TrainStep(fit, resume), Evaluation(fit, resume)
+    train_step, evaluation = TrainFunction(fit, resume), EvaluationFunction(fit, resume)
     fit.cleanup.add(train_step.uninstall)
     fit.cleanup.add(evaluation.uninstall)
     if fit.stages.now is not FitStage.FINISHED_BEFORE:
         train_step.install()
         fit.session.phases.enter(SessionPhase.TRACING)
-    return FitDriver(fit, resume, train_step, evaluation, TrainingEnd(fit, checkpoint, export))
+    return FitEvents(fit, resume, train_step, evaluation, TrainingEnd(fit, checkpoint, export))

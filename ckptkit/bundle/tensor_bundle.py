@@ -17,6 +17,7 @@ from typing import Any
 
 import tensorflow as tf
 
+from ckptkit.bundle.bundle_check import check_bundle
 from ckptkit.compat import tf_checkpoint
 from ckptkit.errors import CheckpointError, CorruptCheckpointError
 from ckptkit.layout import PREFIX
@@ -25,7 +26,6 @@ from ckptkit.storage.files import storage_errors
 from ckptkit.storage.plain_paths import opened, plain_directory, plain_prefix
 from ckptkit.storage.proof_of_damage import is_proven_missing, not_read, proven_damage
 from ckptkit.tracking.snapshot import Snapshot
-from ckptkit.writing.bundle_check import check_bundle
 
 _CONTENTS = (
     tf.errors.DataLossError,

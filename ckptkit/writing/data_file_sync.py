@@ -61,7 +61,7 @@ class _FollowedFile:
         return count
 
 
-class PageCacheDrain:
+class DataFileSync:
     """Follows the data files that appear in a directory while the block runs.
 
     If the system refuses a thread, it follows no file, and the files are synced and read after they
@@ -85,7 +85,7 @@ class PageCacheDrain:
         self._ended = threading.Event()
         self._thread = threading.Thread(target=self._run, name="ckptkit-drain")
 
-    def __enter__(self) -> PageCacheDrain:
+    def __enter__(self) -> DataFileSync:
         try:
             self._start_thread(self._thread)
         except RuntimeError as error:  # no further thread, or the interpreter is exiting

@@ -12,7 +12,7 @@ from ckptkit.layout import RunLayout
 from ckptkit.run.checkpoint_catalog import Checkpoint, list_checkpoints
 from ckptkit.run.events import RolledBack
 from ckptkit.run.journal_reader import read_journal
-from ckptkit.run.roll_back import newer_than, roll_back
+from ckptkit.run.rollback import newer_than, roll_back
 from ckptkit.storage.files import FileSystem
 from ckptkit.storage.operations import Operation
 from ckptkit.testing import FaultyFiles

@@ -26,7 +26,7 @@ from ckptkit.tracking import hyperparameters
 from ckptkit.tracking.tracker import Tracked
 
 
-class HyperparameterChanges:
+class HyperparameterConflicts:
     """Compares hyperparameters before a restore, and applies the value that counts after it.
 
     Args:
