@@ -191,7 +191,7 @@ def warn_other_counts(
         iterations_of(optimizer) if isinstance(optimizer, keras.optimizers.Optimizer) else 0
     )
     # No warning for a repeated notebook cell, whose iterations come from this process.
-    if iterations and not session.saw_iterations(iterations):
+    if iterations and not session.tracked.saw_iterations(iterations):
         logger.warning(
             "the optimizer has made %d iterations before this fit, but the checkpoint is at step "
             "%d: the checkpoint's values replace those of the model",

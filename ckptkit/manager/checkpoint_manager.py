@@ -163,7 +163,7 @@ class CheckpointManager(TrainingLoops):
             if wanted is None:
                 self._check_has_checkpoints()  # a fresh start has moved the checkpoints away
                 return session.restore_newest()
-            session.changes.check(wanted)
+            session.resume.changes.check(wanted)
             return session.restore(wanted)
         except BaseException as error:
             if not was_open:

@@ -80,7 +80,7 @@ def batches(session: Session, dataset: Iterable[Any]) -> Iterator[Any]:
     # After a break, the generator of batches has to end at once, not when it is collected.
     with session.loop.training(), closing(session.tracked.data.batches(dataset)) as batches:
         while True:
-            with session.stopwatch.during("data"):
+            with session.phases.stopwatch.during("data"):
                 batch = next(batches, _END)
             if batch is _END:
                 return

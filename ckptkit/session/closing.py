@@ -59,7 +59,7 @@ def _record_end(session: SessionBase, remote: RemoteControl, error: BaseExceptio
         note_finished(session.options.layout, session.options.state)
     session.journal.record(
         events.AttemptEnded(
-            outcome=outcome, step=session.position.step, spent=session.stopwatch.secs
+            outcome=outcome, step=session.position.step, spent=session.phases.stopwatch.secs
         )
     )
 

@@ -19,7 +19,7 @@ from ckptkit.run.quarantine import quarantine
 from ckptkit.session.exactness import Exactness
 from ckptkit.session.hyperparameter_conflicts import HyperparameterConflicts
 from ckptkit.session.options import RunOptions
-from ckptkit.session.phase import Stopwatch
+from ckptkit.session.stopwatch import Stopwatch
 from ckptkit.session.tracked_state import TrackedState
 
 if TYPE_CHECKING:

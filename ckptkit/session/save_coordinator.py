@@ -19,7 +19,7 @@ from ckptkit.run.library_versions import versions
 from ckptkit.run.manifest import Manifest, to_number, to_numbers
 from ckptkit.session.monitored_metrics import MonitorWatch
 from ckptkit.session.options import RunOptions
-from ckptkit.session.progress import RunProgress
+from ckptkit.session.run_progress import RunProgress
 from ckptkit.session.saver import Saver, Taken
 from ckptkit.tracking import snapshot
 

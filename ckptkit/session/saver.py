@@ -6,6 +6,7 @@ import time
 from collections import deque
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
 
 from ckptkit.errors import BackgroundSaveError, StorageError
 from ckptkit.log import logger, size
@@ -15,7 +16,6 @@ from ckptkit.run.disk_space import SaveTarget
 from ckptkit.run.manifest import Manifest
 from ckptkit.session.architecture_saver import ArchitectureSaver
 from ckptkit.session.options import RunOptions
-from ckptkit.session.phase import Stopwatch
 from ckptkit.storage.files import NO_SPACE
 from ckptkit.tracking import snapshot
 from ckptkit.tracking.tracker import Tracked, Tracker
@@ -26,7 +26,11 @@ from ckptkit.writing.checkpoint_writer import (
     Job,
     write_checkpoint,
 )
-from ckptkit.writing.save_cost import CostMeter, available_bytes
+from ckptkit.writing.host_memory import available_bytes
+from ckptkit.writing.save_cost import CostMeter
+
+if TYPE_CHECKING:
+    from ckptkit.session.stopwatch import Stopwatch
 
 
 @dataclass(frozen=True)

@@ -77,7 +77,7 @@ class Session(SessionBase):
             self._remote.start()
             resources.callback(self.stopping.close)
             self.stopping.start()
-            resources.callback(self.changes.close)
+            resources.callback(self.resume.changes.close)
             self.progress.after_step = audit_pause(
                 self.phases, self.options.layout, self.stopping, lambda: self.saves.saver.is_writing
             )

@@ -3,19 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from contextlib import AbstractContextManager
 from typing import TYPE_CHECKING, Any
 
 from ckptkit.position import RunPosition
-from ckptkit.run.checkpoint_catalog import Checkpoint
 from ckptkit.run.journal import Journal
 from ckptkit.session.exactness import Exactness
 from ckptkit.session.hyperparameter_conflicts import HyperparameterConflicts
+from ckptkit.session.loop_progress import LoopProgress
 from ckptkit.session.opening import OpenedRun
 from ckptkit.session.options import RunOptions
-from ckptkit.session.phase import PhaseMachine, Stopwatch
-from ckptkit.session.progress import LoopProgress, RunProgress
+from ckptkit.session.phase import PhaseMachine
 from ckptkit.session.resume import Resume
+from ckptkit.session.run_progress import RunProgress
 from ckptkit.session.save_coordinator import SaveCoordinator
 from ckptkit.session.saver import Saver, Taken
 from ckptkit.session.stopping import Stopping
@@ -94,32 +93,7 @@ class SessionBase:
             options.clock.monotonic,
         )
 
-    # -- state
-
-    @property
-    def random(self) -> Any:
-        """The random states of the process, as an entry of the state."""
-        return self.tracked.random
-
-    @property
-    def changes(self) -> HyperparameterConflicts:
-        """Compares hyperparameters with the checkpoint's, and applies the changes."""
-        return self.resume.changes
-
-    def saw_iterations(self, iterations: int) -> bool:
-        """See `TrackedState.saw_iterations`."""
-        return self.tracked.saw_iterations(iterations)
-
     # -- phase and progress
-
-    def training_starts(self) -> None:
-        """See `LoopProgress.training_starts`."""
-        self.loop.training_starts()
-
-    @property
-    def stopwatch(self) -> Stopwatch:
-        """The stopwatch, which measures how the time of this session is spent."""
-        return self.phases.stopwatch
 
     @property
     def position(self) -> RunPosition:
@@ -175,20 +149,6 @@ class SessionBase:
         """See `Exactness.inexact`."""
         self.exactness.inexact(reason)
 
-    # -- resuming
-
-    def newest(self) -> Checkpoint | None:
-        """See `Resume.newest`."""
-        return self.resume.newest()
-
-    def reading(self, checkpoint: Checkpoint) -> AbstractContextManager[None]:
-        """See `Resume.reading`."""
-        return self.resume.reading(checkpoint)
-
-    def assign_result(self, checkpoint: Checkpoint) -> None:
-        """See `Resume.assign_result`."""
-        self.resume.assign_result(checkpoint)
-
     # -- saving
 
     def take(self) -> Taken:
@@ -207,10 +167,6 @@ class SessionBase:
     def is_saved(self, at: RunPosition) -> bool:
         """See `SaveCoordinator.is_saved`."""
         return self.saves.is_saved(at)
-
-    def abandon(self) -> None:
-        """See `SaveCoordinator.discard`."""
-        self.saves.discard()
 
     def partial_turn(self) -> PartialTurn | None:
         """See `LoopProgress.partial_turn`."""

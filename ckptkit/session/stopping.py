@@ -18,7 +18,7 @@ from ckptkit.run.checkpoint_catalog import list_checkpoints
 from ckptkit.run.journal import Journal
 from ckptkit.session.options import RunOptions
 from ckptkit.session.phase import PhaseMachine, SessionPhase
-from ckptkit.session.progress import RunProgress
+from ckptkit.session.run_progress import RunProgress
 from ckptkit.session.saver import Saver, Taken
 from ckptkit.session.stdout_redirect import TerminalOutput
 from ckptkit.threads import start_timer

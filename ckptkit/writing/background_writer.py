@@ -14,7 +14,7 @@ from ckptkit.errors import BackgroundSaveError, RunLockedError
 from ckptkit.log import logger
 from ckptkit.process_hooks import AfterFork, AtExit, after_fork, at_exit
 from ckptkit.writing.checkpoint_writer import Job
-from ckptkit.writing.save_cost import return_freed_memory
+from ckptkit.writing.host_memory import return_freed_memory
 
 # For the fork and exit hooks at the end of this file. Weak references, so that a writer is deleted
 # with its manager.

@@ -99,7 +99,7 @@ def _open_context(
 
 
 def _driver_of(fit: FitContext, export: ExportSpec | None) -> FitEvents:
-    checkpoint = fit.session.newest()
+    checkpoint = fit.session.resume.newest()
     check_run(fit, checkpoint)
     if fit.session.options.exact == "replace":
         retrace(fit.model)

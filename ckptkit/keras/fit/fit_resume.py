@@ -47,20 +47,20 @@ def start_resume(fit: FitContext, checkpoint: Checkpoint) -> FitResume:
         CorruptCheckpointError: If it cannot be read.
     """
     fit.state.run_position = fit.session.start_from(checkpoint)
-    fit.cleanup.add_on_failure(fit.session.changes.undo)
+    fit.cleanup.add_on_failure(fit.session.resume.changes.undo)
     fit.cleanup.add_on_failure(fit.session.resume.undo_adapted)
-    with fit.session.reading(checkpoint):
+    with fit.session.resume.reading(checkpoint):
         adapted = fit.session.resume.restore_adapted(checkpoint)
-    changed = fit.session.changes.apply()
+    changed = fit.session.resume.changes.apply()
     # Before the discarded step, because it runs code of the program.
     fit.session.tracked.note_constructed()
-    with fit.session.reading(checkpoint):
+    with fit.session.resume.reading(checkpoint):
         moved = settings_when_traced(checkpoint)
     fit.session.resume.restore_settings(moved)
     if changed or adapted or moved:
         # A traced step contains optimizer arguments, vocabularies and settings as constants.
         fit.model.make_train_function(force=True)
-    with fit.session.reading(checkpoint):
+    with fit.session.resume.reading(checkpoint):
         position = read_position(checkpoint, fit.state.position.per_call)
     if position.random is not None:
         fit.state.drawing.set_beginning(position.random, random=position.drawn_again is not None)
@@ -80,7 +80,7 @@ def start_resume(fit: FitContext, checkpoint: Checkpoint) -> FitResume:
         _values_of(fit),
     )
     fit.cleanup.add_on_failure(resume.undo)
-    fit.session.stopwatch.switch_to("drawing_again")
+    fit.session.phases.stopwatch.switch_to("drawing_again")
     fit.stages.move(FitStage.REPLAYING)
     keras_fit.set_initial_epoch(fit.model, position.first_epoch)
     fit.others.hide()
@@ -207,9 +207,9 @@ class FitResume:
         position.pipeline, position.batches = pipeline, batches
         # Data that was read again has already used its random numbers of Python and NumPy. With the
         # states of the checkpoint it would use them twice.
-        fit.session.random.only_libraries = position.drawn_again is not None
+        fit.session.tracked.random.only_libraries = position.drawn_again is not None
         fit.find_captured(self._step)
-        with fit.session.reading(self._checkpoint):
+        with fit.session.resume.reading(self._checkpoint):
             fit.state.run_position = fit.session.restore(self._checkpoint)
         fit.state.meter.drawn()
         self._restore_traced()
@@ -333,7 +333,7 @@ def _timed_first_step(fit: FitContext) -> Callable[[Any], Any]:
     step = fit.model.train_function
 
     def first_step(iterator: Any) -> Any:
-        with fit.session.stopwatch.during("first_step"):
+        with fit.session.phases.stopwatch.during("first_step"):
             logs = step(iterator)
         fit.note_traced()
         return logs

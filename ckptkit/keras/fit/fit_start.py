@@ -83,7 +83,7 @@ def check_run(fit: FitContext, checkpoint: Checkpoint | None) -> None:
     if checkpoint is not None:
         check_not_finished_by_another(fit.session.options.layout, checkpoint, fit.model, fit.epochs)
         check_same_training(checkpoint, fit.session.options.state, fit.model)
-    fit.session.changes.check(checkpoint, configured_in_code(fit.model, fit.call.batch_size))
+    fit.session.resume.changes.check(checkpoint, configured_in_code(fit.model, fit.call.batch_size))
     if checkpoint is not None:
         warn_other_counts(fit.session, checkpoint, fit.model, fit.call.initial_epoch)
 
@@ -128,7 +128,7 @@ def _start_new_run(fit: FitContext) -> None:
 def _restore_finished_run(fit: FitContext, checkpoint: Checkpoint) -> None:
     fit.build()
     fit.find_captured(None)
-    with fit.session.reading(checkpoint):
+    with fit.session.resume.reading(checkpoint):
         fit.state.run_position = fit.session.restore(checkpoint)
     note_skipped_passes(fit.call, FitPosition.from_state(fit.state.loaded.get("place", {})))
     if checkpoint.manifest.final:

@@ -116,7 +116,7 @@ class TrainingEnd:
         self._divergence = divergence({**fit.state.position.logs, **logs}) if stopped else None
         if self._divergence is not None:
             fit.stages.move(FitStage.DIVERGED)
-            fit.session.abandon()
+            fit.session.saves.discard()
         elif epoch + 1 >= fit.epochs or self._is_early_stop(epoch):
             fit.stages.move(FitStage.TRAINED)
             self._final = self._take(EPOCH_END)
@@ -140,7 +140,7 @@ class TrainingEnd:
             Preempted: After a request to stop, with the state saved.
         """
         fit = self._fit
-        fit.session.stopwatch.switch_to("outside")
+        fit.session.phases.stopwatch.switch_to("outside")
         fit.cleanup.put_back()
         error: BaseException | None = None
         try:
@@ -198,7 +198,7 @@ class TrainingEnd:
         if self._final is not None:
             self._fit.session.finish(self._final)
         elif self._checkpoint is not None:
-            self._fit.session.assign_result(self._checkpoint)
+            self._fit.session.resume.assign_result(self._checkpoint)
             self._fit.others.give_back(self._fit.session.tracked.attributes, self._fit.state.loaded)
 
     def _publish(self) -> None:
@@ -211,7 +211,7 @@ class TrainingEnd:
         if self._export is None or not (trained or finished_before):
             return
         # The phase stays, but time after the export must not count as exporting.
-        with self._fit.session.stopwatch.during("exporting"):
+        with self._fit.session.phases.stopwatch.during("exporting"):
             self._fit.session.phases.enter(SessionPhase.EXPORTING)
             publish(
                 self._fit.session, self._fit.model, self._export, self._fit.call, trained=trained

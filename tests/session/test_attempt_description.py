@@ -10,7 +10,7 @@ import time
 PROGRAM = """
 import json, time
 began = time.time()
-from ckptkit.session.process_registry import attempt_started
+from ckptkit.session.attempt_description import attempt_started
 print(json.dumps([attempt_started().process_started, began]))
 """
 
