@@ -18,7 +18,7 @@ from ckptkit.run.journal import DeferredJournal, next_attempt
 from ckptkit.run.run_recovery import recover, shut_out_the_silent
 from ckptkit.session.attempt_description import attempt_started
 from ckptkit.session.directory_check import check_directory
-from ckptkit.session.monitored_metrics import with_directions
+from ckptkit.session.monitor_directions import with_directions
 from ckptkit.session.options import RunOptions
 from ckptkit.session.phase import PhaseMachine
 from ckptkit.storage.mounts import warn_about_bucket_mount

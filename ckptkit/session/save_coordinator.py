@@ -17,7 +17,7 @@ from ckptkit.run.control_requests import ControlRequest
 from ckptkit.run.journal import Journal
 from ckptkit.run.library_versions import versions
 from ckptkit.run.manifest import Manifest, to_number, to_numbers
-from ckptkit.session.monitored_metrics import MonitorWatch
+from ckptkit.session.missing_monitors import MonitorWatch
 from ckptkit.session.options import RunOptions
 from ckptkit.session.run_progress import RunProgress
 from ckptkit.session.saver import Saver, Taken

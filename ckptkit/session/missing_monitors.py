@@ -1,49 +1,14 @@
-"""The metrics that policies compare: their directions, and whether training reports them."""
+"""Finds metrics that a policy compares and training never reports."""
 
 from __future__ import annotations
 
 import re
 from collections.abc import Callable, Collection, Iterable, Mapping
-from dataclasses import replace
 from difflib import get_close_matches
-from typing import Any
 
-import keras
-
-from ckptkit.compat import keras_models
 from ckptkit.errors import ConfigError
 from ckptkit.log import logger
 from ckptkit.policies import KeepPolicy, SavePolicy
-from ckptkit.policies.metric_direction import Directions
-from ckptkit.policies.metric_order import Mode
-from ckptkit.session.options import RunOptions
-
-
-def with_directions(options: RunOptions) -> RunOptions:
-    """Return options whose policies have a direction (min or max) for each metric.
-
-    Args:
-        options: the options of the run.
-
-    Raises:
-        ConfigError: If a direction was not given and cannot be inferred.
-    """
-    directions = directions_in(options.state)
-    return replace(
-        options,
-        save=options.save.with_directions(directions),
-        keep=options.keep.with_directions(directions),
-    )
-
-
-def directions_in(state: Mapping[str, Any]) -> Directions:
-    """Return the directions of the models' metric objects, by the name of the metric."""
-    found: dict[str, Mode] = {}
-    for value in state.values():
-        if isinstance(value, keras.Model):
-            found |= keras_models.metric_directions(value)
-    return found
-
 
 PATIENCE = 100
 """The turns of a loop without epochs after which a metric counts as missing.

@@ -7,7 +7,7 @@ import logging
 import pytest
 
 import ckptkit
-from ckptkit.session.monitored_metrics import MonitorWatch
+from ckptkit.session.missing_monitors import MonitorWatch
 
 BEST = ckptkit.OnBest("val_los", mode="min")
 
