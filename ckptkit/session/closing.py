@@ -6,8 +6,9 @@ from contextlib import ExitStack
 
 from ckptkit.errors import Preempted
 from ckptkit.run import events
+from ckptkit.session.failure_report import may_restart
 from ckptkit.session.finished_runs import note_finished
-from ckptkit.session.remote_control import RemoteControl, may_restart
+from ckptkit.session.remote_control import RemoteControl
 from ckptkit.session.session_base import SessionBase
 
 
