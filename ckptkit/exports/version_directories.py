@@ -19,7 +19,7 @@ from ckptkit.exports.export_record import EXPORT_RECORD, ExportRecord, encode_ex
 from ckptkit.exports.unfinished_versions import clean_up, owner
 from ckptkit.layout import expanded, url_of
 from ckptkit.log import logger
-from ckptkit.run.audit_instructions import written
+from ckptkit.run.audit_paths import path_to_write
 from ckptkit.run.manifest import FileEntry
 from ckptkit.run.verify import file_entry
 from ckptkit.storage.files import FileSystem, storage_errors
@@ -72,7 +72,7 @@ def check_base(directory: object) -> Path:
             f"{base} is a file; a directory is needed to publish a model in. Move the file away, "
             "or name another directory."
         )
-    return written(base)
+    return path_to_write(base)
 
 
 def version_number(name: str) -> int | None:

@@ -100,23 +100,3 @@ def instructions_of(environment: Mapping[str, str]) -> AuditInstructions | None:
             "training."
         )
     return instructions
-
-
-def written(path: Path) -> Path:
-    """Return the path to write to, in place of `path` in the user's code.
-
-    Raises:
-        ConfigError: see `instructions_of`.
-    """
-    instructions = instructions_of(os.environ)
-    return path if instructions is None else instructions.own(path)
-
-
-def looked_at(path: Path) -> Path:
-    """Return the path to read from instead of `path` in the user's code.
-
-    Raises:
-        ConfigError: see `instructions_of`.
-    """
-    instructions = instructions_of(os.environ)
-    return path if instructions is None else instructions.found(path)

@@ -23,7 +23,8 @@ from ckptkit.policies.anchor_policies import AdaptiveAnchors, AnchorPolicy
 from ckptkit.policies.even_spread import SpreadKeeps, SpreadSaves
 from ckptkit.preemption.policy import Preemption
 from ckptkit.restore.hyperparameter_comparison import check_changed
-from ckptkit.run.audit_instructions import instructions_of, written
+from ckptkit.run.audit_instructions import instructions_of
+from ckptkit.run.audit_paths import path_to_write
 from ckptkit.run.verify import Depth
 from ckptkit.storage.files import FileSystem
 from ckptkit.tensorboard.event_file_repair import check_directory
@@ -166,7 +167,7 @@ def layout_of(directory: str | os.PathLike[str]) -> RunLayout:
         ConfigError: If the directory is not a path.
     """
     # Absolute, because the program may change its working directory.
-    return RunLayout(written(run_layout(directory).root.absolute()))
+    return RunLayout(path_to_write(run_layout(directory).root.absolute()))
 
 
 def with_absolute_paths(options: Mapping[str, Any]) -> dict[str, Any]:
