@@ -22,7 +22,8 @@ from ckptkit.cli.owned_run import own_run
 from ckptkit.clock import SystemClock
 from ckptkit.layout import CheckpointName, RunLayout
 from ckptkit.ownership.claims import give_sign, list_claims
-from ckptkit.ownership.fence import FencedFiles, write_fence
+from ckptkit.ownership.fence import write_fence
+from ckptkit.ownership.fenced_files import FencedFiles
 from ckptkit.ownership.kernel_lock import Machine, this_machine
 from ckptkit.ownership.run_lock import LEASE_SECS, RunLock
 from ckptkit.policies import KeepLatest
