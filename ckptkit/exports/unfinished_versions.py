@@ -17,7 +17,7 @@ from pathlib import Path
 import xxhash
 
 from ckptkit.ownership import kernel_lock
-from ckptkit.ownership.kernel_lock import Machine, this_machine
+from ckptkit.ownership.machine_identity import Machine, this_machine
 from ckptkit.storage.files import FileSystem, storage_errors
 
 QUIET_SECS = 3600.0

@@ -10,7 +10,7 @@ from typing import get_args
 from ckptkit.exit_codes import ExitCode
 from ckptkit.launcher.exit_cause import Cause
 from ckptkit.launcher.restart_decision import EarlierEnd
-from ckptkit.ownership.kernel_lock import Machine
+from ckptkit.ownership.machine_identity import Machine
 from ckptkit.run.events import (
     AttemptEnded,
     Event,

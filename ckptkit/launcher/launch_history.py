@@ -24,7 +24,8 @@ from ckptkit.launcher.restart_decision import EarlierEnd
 from ckptkit.layout import RunLayout, run_layout
 from ckptkit.log import logger
 from ckptkit.ownership.claims import Claim, list_claims
-from ckptkit.ownership.kernel_lock import hold, is_held, this_machine
+from ckptkit.ownership.kernel_lock import hold, is_held
+from ckptkit.ownership.machine_identity import this_machine
 from ckptkit.run.audit_paths import path_to_write
 from ckptkit.run.checkpoint_catalog import list_checkpoints
 from ckptkit.run.events import Event, LaunchEnded, LaunchStarted, NoticeReceived, SignalReceived

@@ -26,7 +26,7 @@ from ckptkit.errors import RunLockedError, StorageError
 from ckptkit.layout import RunLayout, claim_number, writing_attempt
 from ckptkit.log import logger
 from ckptkit.ownership import kernel_lock
-from ckptkit.ownership.kernel_lock import Machine, this_machine
+from ckptkit.ownership.machine_identity import Machine, this_machine
 from ckptkit.storage.files import DISK, FileSystem, names_in, storage_errors
 from ckptkit.storage.json_bytes import json_bytes
 

@@ -20,7 +20,7 @@ import msgspec
 from ckptkit.errors import StorageError
 from ckptkit.layout import CheckpointName, RunLayout
 from ckptkit.ownership import kernel_lock
-from ckptkit.ownership.kernel_lock import Machine, this_machine
+from ckptkit.ownership.machine_identity import Machine, this_machine
 from ckptkit.storage.files import NO_SPACE, FileSystem
 from ckptkit.storage.json_bytes import json_bytes
 

@@ -8,7 +8,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from ckptkit.layout import RunLayout
-from ckptkit.ownership.kernel_lock import is_held, this_machine
+from ckptkit.ownership.kernel_lock import is_held
+from ckptkit.ownership.machine_identity import this_machine
 from ckptkit.run.events import LaunchDecided, LaunchStarted, Requested
 from ckptkit.run.journal_reader import read_journal, read_launcher
 

@@ -14,7 +14,7 @@ import pytest
 from ckptkit.exports import version_directories
 from ckptkit.exports.unfinished_versions import QUIET_SECS, lock_of, new_name
 from ckptkit.ownership import kernel_lock
-from ckptkit.ownership.kernel_lock import Machine, this_machine
+from ckptkit.ownership.machine_identity import Machine, this_machine
 from ckptkit.storage.files import FileSystem
 
 EXPORTS = """

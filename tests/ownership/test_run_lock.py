@@ -24,7 +24,7 @@ from ckptkit.layout import CheckpointName, RunLayout
 from ckptkit.ownership.claims import give_sign, list_claims
 from ckptkit.ownership.fence import write_fence
 from ckptkit.ownership.fenced_files import FencedFiles
-from ckptkit.ownership.kernel_lock import Machine, this_machine
+from ckptkit.ownership.machine_identity import Machine, this_machine
 from ckptkit.ownership.run_lock import LEASE_SECS, RunLock
 from ckptkit.policies import KeepLatest
 from ckptkit.run.checkpoint_catalog import CheckpointIndex, list_checkpoints, list_shut_out

@@ -13,7 +13,7 @@ from pathlib import Path
 from ckptkit.errors import CorruptCheckpointError, StorageError
 from ckptkit.layout import RunLayout
 from ckptkit.ownership.fenced_files import FencedFiles
-from ckptkit.ownership.kernel_lock import Machine
+from ckptkit.ownership.machine_identity import Machine
 from ckptkit.ownership.run_lock import RunLock
 from ckptkit.policies import KeepLatest, KeepPolicy
 from ckptkit.run import events

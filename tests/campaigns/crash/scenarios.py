@@ -14,7 +14,7 @@ from functools import partial
 
 from ckptkit.errors import StorageError
 from ckptkit.layout import CheckpointName
-from ckptkit.ownership.kernel_lock import Machine
+from ckptkit.ownership.machine_identity import Machine
 from ckptkit.policies import KeepLatest
 from ckptkit.run.checkpoint_catalog import CheckpointIndex, list_checkpoints
 from ckptkit.run.commit import remove_checkpoint, set_aside
