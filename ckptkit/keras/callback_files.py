@@ -1,4 +1,4 @@
-"""Special treatment of Keras' TensorBoard and BackupAndRestore, and of files, on a resume."""
+"""Keeps the open files of other callbacks right when a `fit` resumes or is interrupted."""
 
 from __future__ import annotations
 
@@ -8,26 +8,7 @@ from typing import Any
 import keras
 
 from ckptkit.compat import tensorboard_callback
-from ckptkit.errors import ConfigError
 from ckptkit.log import logger
-
-# -- BackupAndRestore
-
-
-def refuse_backup_and_restore(callbacks: Iterable[Any]) -> None:
-    """Raise an error if `BackupAndRestore` is in use, because it would also resume the run.
-
-    Raises:
-        ConfigError: If `BackupAndRestore` is in use.
-    """
-    for callback in callbacks:
-        if isinstance(callback, keras.callbacks.BackupAndRestore):
-            raise ConfigError(
-                "keras.callbacks.BackupAndRestore and CheckpointCallback would both resume this "
-                "run, from different positions. Delete BackupAndRestore(...) from callbacks: "
-                "CheckpointCallback does its work."
-            )
-
 
 # -- attributes of the process
 

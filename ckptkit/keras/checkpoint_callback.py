@@ -146,6 +146,7 @@ class CheckpointCallback(keras.callbacks.Callback):
             self._fit.abandon()
             self._fit = None
         _check_only_one(call.callback_list.callbacks)
+        _check_no_backup(call.callback_list.callbacks)
         others = OtherCallbacks(call.callback_list, self)
         self._line = OpenBarLine(others)
         manager = (
@@ -238,4 +239,18 @@ def _check_only_one(callbacks: list[Any]) -> None:
             f"Expected one CheckpointCallback in fit: one run records a training. Received: "
             f"{len(ours)}, for {directories}. Keep one of them; to keep other checkpoints "
             "too, combine policies: keep=ckptkit.KeepLatest(2) | ckptkit.KeepBest('val_loss')."
+        )
+
+
+def _check_no_backup(callbacks: list[Any]) -> None:
+    """Check that a `fit` has no `BackupAndRestore`, which would also resume the run.
+
+    Raises:
+        ConfigError: If it has one.
+    """
+    if any(isinstance(each, keras.callbacks.BackupAndRestore) for each in callbacks):
+        raise ConfigError(
+            "keras.callbacks.BackupAndRestore and CheckpointCallback would both resume this "
+            "run, from different positions. Delete BackupAndRestore(...) from callbacks: "
+            "CheckpointCallback does its work."
         )

@@ -43,9 +43,6 @@ class OtherCallbacks:
     Args:
         callback_list: the `CallbackList` of the `fit`. It is not kept alive.
         ours: the `CheckpointCallback` of the `fit`.
-
-    Raises:
-        ConfigError: If one of them cannot be used together with `CheckpointCallback`.
     """
 
     def __init__(self, callback_list: Any, ours: Any) -> None:
@@ -54,7 +51,6 @@ class OtherCallbacks:
         self._all = [each for each in callback_list.callbacks if each is not ours]
         self._states: CallbackStates | None = None
         self._journal: tuple[Journal, RunLayout] | None = None
-        callback_files.refuse_backup_and_restore(self._all)
 
     def use_journal(self, journal: Journal, layout: RunLayout) -> None:
         """Record in the run's journal which rows the callbacks write to CSV files.
