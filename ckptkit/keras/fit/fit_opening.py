@@ -6,13 +6,12 @@ from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
 
-from ckptkit.compat import keras_fit
+from ckptkit.compat import keras_fit, tf_random
 from ckptkit.export.export_spec import ExportSpec
 from ckptkit.keras.fit.evaluation_function import EvaluationFunction
 from ckptkit.keras.fit.fit_cleanup import FitCleanup, FitExitWatch
 from ckptkit.keras.fit.fit_context import FitContext
 from ckptkit.keras.fit.fit_events import FitEvents
-from ckptkit.keras.fit.fit_random_ops import retrace
 from ckptkit.keras.fit.fit_stage import FitStage, FitStages
 from ckptkit.keras.fit.fit_start import begin_fit, check_run, with_direction
 from ckptkit.keras.fit.fit_state import state_at_beginning
@@ -111,3 +110,17 @@ def _driver_of(fit: FitContext, export: ExportSpec | None) -> FitEvents:
         train_step.install()
         fit.session.phases.enter(SessionPhase.TRACING)
     return FitEvents(fit, resume, train_step, evaluation, TrainingEnd(fit, checkpoint, export))
+
+
+def retrace(model: Any) -> None:
+    """Make a model's functions anew that were traced with stateful random operations.
+
+    An earlier `fit` or `evaluate` has traced them. The new ones are traced while the run is open,
+    so that `exact="replace"` applies to them.
+    """
+    for function, make in (
+        (model.train_function, model.make_train_function),
+        (model.test_function, model.make_test_function),
+    ):
+        if tf_random.stateful_random_ops(function):
+            make(force=True)

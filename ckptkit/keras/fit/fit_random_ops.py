@@ -1,4 +1,4 @@
-"""Checks the first step of a train function for random operations whose state cannot be saved."""
+"""Checks the first step of `fit` for random operations whose state cannot be saved."""
 
 from __future__ import annotations
 
@@ -37,17 +37,3 @@ def run_first_step(step: Callable[[Any], Any], iterator: Any, *, eager: bool) ->
 
 Report = Callable[[Exactness], None]
 _WHO = "the model or its train step"
-
-
-def retrace(model: Any) -> None:
-    """Make a model's functions anew that were traced with stateful random operations.
-
-    An earlier `fit` or `evaluate` has traced them. The new ones are traced while the run is open,
-    so that `exact="replace"` applies to them.
-    """
-    for function, make in (
-        (model.train_function, model.make_train_function),
-        (model.test_function, model.make_test_function),
-    ):
-        if tf_random.stateful_random_ops(function):
-            make(force=True)
