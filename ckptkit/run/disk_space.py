@@ -10,7 +10,8 @@ from ckptkit.layout import MANIFEST
 from ckptkit.log import logger, size
 from ckptkit.policies import Candidate, KeepPolicy
 from ckptkit.run.checkpoint_catalog import Checkpoint, CheckpointIndex
-from ckptkit.run.commit import Permit, clean_up
+from ckptkit.run.checkpoint_removal import clean_up
+from ckptkit.run.commit import Permit
 from ckptkit.run.events import SpaceShort
 from ckptkit.run.journal import Journal, best_effort
 from ckptkit.run.retention import remove, review

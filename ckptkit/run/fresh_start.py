@@ -7,12 +7,12 @@ from collections.abc import Sequence
 from ckptkit.errors import ConfigError
 from ckptkit.layout import RunLayout
 from ckptkit.log import logger
-from ckptkit.run.commit import set_aside
 from ckptkit.run.events import Event, SetAside
 from ckptkit.run.fresh_start_labels import fresh_start_labels, has_acted
 from ckptkit.run.fresh_start_records import FreshStartRecord, write_record
 from ckptkit.run.journal import Journal, best_effort
 from ckptkit.run.journal_reader import read_journal
+from ckptkit.run.set_aside import set_aside
 from ckptkit.storage.files import DISK, FileSystem, names_in
 
 _MOST_DOUBTS = 3

@@ -11,9 +11,9 @@ from ckptkit.errors import CorruptCheckpointError, StorageError
 from ckptkit.layout import RunLayout
 from ckptkit.log import logger
 from ckptkit.run.checkpoint_catalog import Checkpoint
-from ckptkit.run.commit import set_aside
 from ckptkit.run.events import PassedOver
 from ckptkit.run.journal import Journal, best_effort
+from ckptkit.run.set_aside import set_aside
 from ckptkit.storage.files import DISK, FileSystem
 from ckptkit.storage.json_bytes import json_bytes
 

@@ -8,9 +8,9 @@ from collections.abc import Sequence
 from ckptkit.layout import RunLayout
 from ckptkit.log import logger
 from ckptkit.run.checkpoint_catalog import Checkpoint, list_checkpoints
-from ckptkit.run.commit import set_aside
 from ckptkit.run.events import RolledBack
 from ckptkit.run.journal import Journal
+from ckptkit.run.set_aside import set_aside
 from ckptkit.storage.files import FileSystem
 
 _DIRECTORY = re.compile(r"rolled-back-\d{1,9}")

@@ -17,7 +17,7 @@ from ckptkit.run.checkpoint_catalog import (
     state_file_content,
     write_state_file,
 )
-from ckptkit.run.commit import clean_up
+from ckptkit.run.checkpoint_removal import clean_up
 from ckptkit.run.journal import Journal, best_effort
 from ckptkit.run.quarantine import quarantine
 from ckptkit.run.seed_file import remove_seed_drafts

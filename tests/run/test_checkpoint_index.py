@@ -22,12 +22,13 @@ from ckptkit.run.checkpoint_catalog import (
     Finding,
     list_checkpoints,
 )
-from ckptkit.run.commit import begin_writing, commit, set_aside
+from ckptkit.run.commit import begin_writing, commit
 from ckptkit.run.disk_space import SaveTarget
 from ckptkit.run.journal import Journal
 from ckptkit.run.manifest import Manifest
 from ckptkit.run.pins import Pin, pin
 from ckptkit.run.retention import retain, review
+from ckptkit.run.set_aside import set_aside
 from ckptkit.run.verify import SMALL_BYTES
 from ckptkit.storage.files import FileSystem
 from tests.support.stored_run import manifest, start_attempt
