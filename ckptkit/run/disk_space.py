@@ -9,7 +9,8 @@ from ckptkit.errors import CheckpointError
 from ckptkit.layout import MANIFEST
 from ckptkit.log import logger, size
 from ckptkit.policies import Candidate, KeepPolicy
-from ckptkit.run.checkpoint_catalog import Checkpoint, CheckpointIndex
+from ckptkit.run.checkpoint_catalog import Checkpoint
+from ckptkit.run.checkpoint_index import CheckpointIndex
 from ckptkit.run.checkpoint_removal import clean_up
 from ckptkit.run.commit import Permit
 from ckptkit.run.events import SpaceShort

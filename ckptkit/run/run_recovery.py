@@ -11,13 +11,9 @@ from ckptkit.ownership.fence import write_fence
 from ckptkit.ownership.reader_leases import remove_dead_leases
 from ckptkit.ownership.run_lock import RunLock
 from ckptkit.run import events
-from ckptkit.run.checkpoint_catalog import (
-    list_checkpoints,
-    list_shut_out,
-    state_file_content,
-    write_state_file,
-)
+from ckptkit.run.checkpoint_catalog import list_checkpoints, list_shut_out
 from ckptkit.run.checkpoint_removal import clean_up
+from ckptkit.run.checkpoint_state_file import state_file_content, write_state_file
 from ckptkit.run.journal import Journal, best_effort
 from ckptkit.run.quarantine import quarantine
 from ckptkit.run.seed_file import remove_seed_drafts

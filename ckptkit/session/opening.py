@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 
 from ckptkit.ownership.fenced_files import FencedFiles
 from ckptkit.ownership.run_lock import RunLock
-from ckptkit.run.checkpoint_catalog import CheckpointIndex
+from ckptkit.run.checkpoint_index import CheckpointIndex
 from ckptkit.run.disk_space import SaveTarget
 from ckptkit.run.fresh_start import (
     labels_to_record,

@@ -7,7 +7,7 @@ import time
 from collections.abc import Callable
 from contextlib import nullcontext
 from dataclasses import dataclass, replace
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
 from tenacity import (
     RetryCallState,
@@ -20,7 +20,8 @@ from tenacity import (
 from ckptkit.bundle import tensor_bundle
 from ckptkit.errors import StorageError
 from ckptkit.log import logger, size
-from ckptkit.run.checkpoint_catalog import candidate_of, write_state_file
+from ckptkit.run.checkpoint_catalog import candidate_of
+from ckptkit.run.checkpoint_state_file import write_state_file
 from ckptkit.run.commit import AbandonedError, begin_writing, commit
 from ckptkit.run.disk_space import SaveTarget
 from ckptkit.run.events import Saved as SavedEvent
@@ -30,9 +31,11 @@ from ckptkit.run.manifest import Manifest, format_version
 from ckptkit.run.retention import retain
 from ckptkit.run.verify import file_entry
 from ckptkit.storage.files import NO_SPACE
-from ckptkit.tracking.snapshot import Snapshot
 from ckptkit.writing.data_anchor_files import add_anchors, known_entry, note_written
 from ckptkit.writing.data_file_sync import WORTH_BYTES, DataFileSync
+
+if TYPE_CHECKING:
+    from ckptkit.tracking.snapshot import Snapshot
 
 TRANSIENT_ERRNOS = frozenset(
     {

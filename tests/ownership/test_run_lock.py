@@ -27,7 +27,8 @@ from ckptkit.ownership.fenced_files import FencedFiles
 from ckptkit.ownership.machine_identity import Machine, this_machine
 from ckptkit.ownership.run_lock import LEASE_SECS, RunLock
 from ckptkit.policies import KeepLatest
-from ckptkit.run.checkpoint_catalog import CheckpointIndex, list_checkpoints, list_shut_out
+from ckptkit.run.checkpoint_catalog import list_checkpoints, list_shut_out
+from ckptkit.run.checkpoint_index import CheckpointIndex
 from ckptkit.run.commit import begin_writing, commit
 from ckptkit.run.journal import start_journal
 from ckptkit.run.retention import retain

@@ -15,13 +15,8 @@ import ckptkit
 from ckptkit.clock import SystemClock
 from ckptkit.layout import CheckpointName, RunLayout
 from ckptkit.policies import Candidate
-from ckptkit.run.checkpoint_catalog import (
-    RECHECKS,
-    Checkpoint,
-    CheckpointIndex,
-    Finding,
-    list_checkpoints,
-)
+from ckptkit.run.checkpoint_catalog import Checkpoint, list_checkpoints
+from ckptkit.run.checkpoint_index import RECHECKS, CheckpointIndex, Finding
 from ckptkit.run.commit import begin_writing, commit
 from ckptkit.run.disk_space import SaveTarget
 from ckptkit.run.journal import Journal

@@ -17,12 +17,9 @@ from ckptkit.ownership.machine_identity import Machine
 from ckptkit.ownership.run_lock import RunLock
 from ckptkit.policies import KeepLatest, KeepPolicy
 from ckptkit.run import events
-from ckptkit.run.checkpoint_catalog import (
-    Checkpoint,
-    CheckpointIndex,
-    list_checkpoints,
-    write_state_file,
-)
+from ckptkit.run.checkpoint_catalog import Checkpoint, list_checkpoints
+from ckptkit.run.checkpoint_index import CheckpointIndex
+from ckptkit.run.checkpoint_state_file import write_state_file
 from ckptkit.run.commit import begin_writing, commit
 from ckptkit.run.fresh_start import make_checkpoints
 from ckptkit.run.journal import DeferredJournal, Journal, best_effort, next_attempt

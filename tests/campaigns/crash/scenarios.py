@@ -16,7 +16,8 @@ from ckptkit.errors import StorageError
 from ckptkit.layout import CheckpointName
 from ckptkit.ownership.machine_identity import Machine
 from ckptkit.policies import KeepLatest
-from ckptkit.run.checkpoint_catalog import CheckpointIndex, list_checkpoints
+from ckptkit.run.checkpoint_catalog import list_checkpoints
+from ckptkit.run.checkpoint_index import CheckpointIndex
 from ckptkit.run.checkpoint_removal import remove_checkpoint
 from ckptkit.run.fresh_start import set_aside_earlier_lives
 from ckptkit.run.journal import Journal
