@@ -8,7 +8,6 @@ from dataclasses import dataclass, replace
 from ckptkit.ownership.fenced_files import FencedFiles
 from ckptkit.ownership.run_lock import RunLock
 from ckptkit.run.checkpoint_index import CheckpointIndex
-from ckptkit.run.disk_space import SaveTarget
 from ckptkit.run.fresh_start import (
     labels_to_record,
     make_checkpoints,
@@ -16,6 +15,7 @@ from ckptkit.run.fresh_start import (
 )
 from ckptkit.run.journal import DeferredJournal, next_attempt
 from ckptkit.run.run_recovery import recover, shut_out_the_silent
+from ckptkit.run.save_target import SaveTarget
 from ckptkit.session.attempt_description import attempt_started
 from ckptkit.session.directory_check import check_directory
 from ckptkit.session.monitor_directions import with_directions

@@ -12,8 +12,8 @@ from ckptkit.errors import BackgroundSaveError, StorageError
 from ckptkit.log import logger, size
 from ckptkit.position import RunPosition
 from ckptkit.run import events
-from ckptkit.run.disk_space import SaveTarget
 from ckptkit.run.manifest import Manifest
+from ckptkit.run.save_target import SaveTarget
 from ckptkit.session.architecture_saver import ArchitectureSaver
 from ckptkit.session.options import RunOptions
 from ckptkit.storage.files import NO_SPACE

@@ -23,7 +23,7 @@ from ckptkit.log import logger, size
 from ckptkit.run.checkpoint_catalog import candidate_of
 from ckptkit.run.checkpoint_state_file import write_state_file
 from ckptkit.run.commit import AbandonedError, begin_writing, commit
-from ckptkit.run.disk_space import SaveTarget
+from ckptkit.run.disk_space import make_room
 from ckptkit.run.events import Saved as SavedEvent
 from ckptkit.run.events import SaveFailed
 from ckptkit.run.journal import best_effort
@@ -35,6 +35,7 @@ from ckptkit.writing.data_anchor_files import add_anchors, known_entry, note_wri
 from ckptkit.writing.data_file_sync import WORTH_BYTES, DataFileSync
 
 if TYPE_CHECKING:
+    from ckptkit.run.save_target import SaveTarget
     from ckptkit.tracking.snapshot import Snapshot
 
 TRANSIENT_ERRNOS = frozenset(
@@ -172,10 +173,10 @@ def _write_with_retries(target: SaveTarget, snapshot: Snapshot, manifest: Manife
         # A quota may be exceeded while the file system still has space, which the estimate before
         # the write cannot know.
         if isinstance(error, StorageError) and error.errno in NO_SPACE:
-            target.make_room(candidate, needed_bytes, refused=True)
+            make_room(target, candidate, needed_bytes, refused=True)
 
     try:
-        target.make_room(candidate, needed_bytes)
+        make_room(target, candidate, needed_bytes)
         for attempt in Retrying(
             retry=retry_if_exception(_is_transient),
             stop=stop_after_attempt(TRIES),

@@ -12,8 +12,8 @@ from ckptkit.bundle import tensor_bundle
 from ckptkit.errors import StorageError
 from ckptkit.run.checkpoint_catalog import Checkpoint
 from ckptkit.run.data_anchor_entry import AnchorEntry
-from ckptkit.run.disk_space import SaveTarget
 from ckptkit.run.manifest import FileEntry, Manifest, TensorEntry
+from ckptkit.run.save_target import SaveTarget
 from ckptkit.tracking.data_anchor import AnchorUse, DataAnchor
 from ckptkit.tracking.leaves import Tensors
 
