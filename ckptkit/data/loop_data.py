@@ -1,4 +1,4 @@
-"""The position in the data of a custom loop: saves and resumes passes of `manager.data(...)`."""
+"""Saves and resumes the position in the data of a custom loop: passes of `manager.data(...)`."""
 
 from __future__ import annotations
 
@@ -123,7 +123,7 @@ class LoopData:
         self._restored = dict(tensors)
 
     def resumed_from(self, manifest: Manifest) -> None:
-        """Note the anchors of a restored checkpoint, for further saves to share.
+        """Note the anchors of a restored checkpoint, so that later saves share them.
 
         Args:
             manifest: its manifest.
@@ -246,7 +246,7 @@ class LoopData:
             self._random_at_place = None
 
     def done(self) -> None:
-        """Count the batches of a step that is now complete."""
+        """Mark every batch drawn so far as trained, because a step is complete."""
         for each in self._passes:
             each.done = each.drawn
 

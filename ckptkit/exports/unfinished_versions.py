@@ -46,9 +46,10 @@ def new_name(machine: Machine | None = None) -> str:
 
 
 def lock_of(base: Path, owner: str) -> Path:
-    """Return the file that an owner locks while it is running.
+    """Return the lock file of an exporting process.
 
-    It is made before the owner's directories, and removed after them.
+    The process holds the lock while it runs. It creates the file before its directories, and
+    removes it last.
     """
     return base / f".lock-{owner}"
 

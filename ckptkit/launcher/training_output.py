@@ -11,6 +11,7 @@ import logging
 import os
 import select
 import threading
+import time
 from collections import deque
 from contextlib import suppress
 from logging.handlers import RotatingFileHandler
@@ -66,13 +67,17 @@ class TrainingLog:
             self._left_out += len(data)
 
     def close(self, patience_secs: float) -> None:
-        """Write the queued output, and close the log after at most `patience_secs`."""
+        """Write the queued output and close the log, or give up after `patience_secs`.
+
+        If the storage is too slow, the log's thread continues until the launcher ends.
+        """
         if self._thread is not None and not self._ended:
+            deadline = time.monotonic() + patience_secs
             try:
                 self._queue.put(None, timeout=patience_secs)
             except Full:
                 return
-            self._thread.join(patience_secs)
+            self._thread.join(max(deadline - time.monotonic(), 0.0))
 
     def _write(self, path: Path) -> None:
         try:

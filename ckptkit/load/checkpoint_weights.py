@@ -1,4 +1,4 @@
-"""Weights in TensorFlow's checkpoint files: of a run, of `tf.train.Checkpoint`, of a SavedModel."""
+"""Reads weights from TensorFlow's files: of a run, of `tf.train.Checkpoint`, of a SavedModel."""
 
 from __future__ import annotations
 
@@ -227,7 +227,8 @@ def _the_one(
     known = ", ".join(repr(each) for each in models)
     if not models:
         raise CheckpointNotFoundError(
-            f"{where} holds no weights of a Keras model. Expected a model among state={{...}}."
+            f"{where} contains no Keras model. The training did not pass one in `state`. Choose a "
+            "run that saved a model."
         )
     if name is not None:
         raise CheckpointNotFoundError(f"{where} holds no model {name!r}. Expected one of: {known}.")

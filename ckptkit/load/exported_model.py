@@ -174,14 +174,14 @@ def _directory_of(path_or_base: object, version: int | None) -> Path:
     if found.format is Format.SAVED_MODEL:
         if version is not None:
             raise ConfigError(
-                f"{base} is one SavedModel, not a base with versions. Received: "
-                f"version={version}; leave it out."
+                f"{base} is a single SavedModel, so version={version} does not apply. Leave "
+                "version out, or name the directory that contains the versions."
             )
         return base
     if found.format not in (Format.RUN, Format.VERSIONS):
         raise ConfigError(
-            f"{base} is a {found.format}, not a SavedModel. ckptkit.load_model and "
-            "ckptkit.load_weights read those."
+            f"{base} is not a SavedModel (found: {found.format}). Load it with "
+            "ckptkit.load_model or ckptkit.load_weights."
         )
     versions = versions_in(base) if base.is_dir() else {}
     if not versions:

@@ -89,7 +89,7 @@ def describe(found: FoundFormat, version: int | None = None) -> Description:
     """
     if version is not None and found.format is not Format.VERSIONS:
         raise ConfigError(
-            f"{found.path} is a {found.format}, which has no versions or steps. Received: "
+            f"{found.path} has no versions or steps (found: {found.format}). Received: "
             f"{version}; leave it out."
         )
     if found.format is Format.VERSIONS:

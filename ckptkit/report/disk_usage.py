@@ -1,5 +1,6 @@
-"""Measures the disk usage of a run, and lists moved files; only reads, and follows no links.
+"""Measures the disk usage of a run.
 
+It also lists what was moved to `quarantine/` or `aside/`. It only reads, and does not follow links.
 Files that training deletes during the walk count as gone.
 """
 

@@ -1,7 +1,7 @@
 """Restores the learned state of preprocessing layers before a step is traced.
 
-Tracing turns vocabularies and boundaries into constants. So they are assigned before the rest of
-the state, and traced functions with other values are deleted.
+Tracing bakes vocabularies and boundaries into the function as constants. So they are restored
+first. Functions that were traced with different values are deleted, and are traced again.
 """
 
 from __future__ import annotations

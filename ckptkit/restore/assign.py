@@ -212,9 +212,9 @@ def weights_of(checkpoint: Checkpoint, tracked: Tracked, *, best: bool = False) 
     missing = [leaf.path for leaf in leaves if leaf.key not in values]
     if missing:
         raise IncompatibleStateError(
-            f"{checkpoint.path} does not have {missing[0]}"
-            + (f" and {len(missing) - 1} more" if missing[1:] else "")
-            + " of the model in the program. Nothing was assigned."
+            f"{checkpoint.path} lacks {len(missing)} of the weights of this program's model, "
+            f"such as {missing[0]}. Nothing was assigned. Build the model as the run did, or "
+            "choose another checkpoint."
         )
     before = [(leaf, leaf.capture()) for leaf in leaves]
     try:

@@ -1,4 +1,4 @@
-"""The registries that all sessions of a process share.
+"""Keeps the registries that all sessions of a process share.
 
 The registries contain open runs, finished runs, and launchers. A forked child must not inherit
 them, so a hook in `process_hooks` clears them. Handlers of signals (`preemption.signals`), locks
@@ -111,7 +111,7 @@ def note_open(layout: RunLayout, manager: Any) -> None:
 
 
 def note_closed(layout: RunLayout, manager: Any) -> None:
-    """Unregister a manager that has note_closed the run."""
+    """Unregister a manager that has closed the run."""
     with state.guard:
         if state.open_runs.get(run_key(layout)) is manager:
             del state.open_runs[run_key(layout)]

@@ -46,7 +46,7 @@ _IDLE = "idle"
 
 
 class RemoteControlled(Protocol):
-    """The interface of a session that the remote control reports from."""
+    """What `RemoteControl` reads from a session to report its progress."""
 
     @property
     def phases(self) -> PhaseMachine:
@@ -161,7 +161,11 @@ class RemoteControl:
     def _take_notice(self, request: ControlRequest) -> None:
         """Handle a notice from the launcher, which has already logged it."""
         if request.cancelled:
-            logger.warning("the machine stays after all (%s)", request.source)
+            logger.warning(
+                "the notice that this machine will go away was cancelled (%s): there is no "
+                "deadline any more",
+                request.source,
+            )
             self._stopping.stays()
             return
         left_secs = request.left_secs(self._options.clock.now())

@@ -152,8 +152,8 @@ class SnapshotWriter:
         """
         self._no_space = error
         logger.warning(
-            "NOT SAVED at %s, and training continues: %s Earlier checkpoints are untouched; "
-            "the next save tries again",
+            "NOT SAVED at %s, and training continues. Earlier checkpoints are untouched, and the "
+            "next save tries again: %s",
             position,
             error,
         )
@@ -194,8 +194,8 @@ class SnapshotWriter:
         """
         if self._no_space is not None:
             raise BackgroundSaveError(
-                f"The newest save, at {self.unsaved}, was not written: {self._no_space} Earlier "
-                f"checkpoints are untouched.",
+                f"The newest save, at {self.unsaved}, was not written. Earlier checkpoints are "
+                f"untouched. The reason: {self._no_space}",
                 self._no_space,
             ) from self._no_space
 

@@ -1,9 +1,8 @@
-"""Repeats passes over data of a finished `fit`, so that a second `fit` gets the right orders.
+"""Advances the shuffle counters of data, for a finished `fit` that a new process skips.
 
-A shuffle derives each order from a counter of the dataset. A second `fit` over the same dataset
-continues with the counter of the first one. If a new process skips the finished first `fit`, its
-passes are repeated before the second one: one batch of each, as in a resume. A program without a
-second `fit` repeats nothing.
+A new process may skip a `fit` that has already finished. The skipped `fit` would have advanced the
+dataset's shuffle counter, from which each order is derived. This module advances it before the next
+`fit`, by reading one batch for each skipped pass. A program without another `fit` reads nothing.
 """
 
 from __future__ import annotations
@@ -49,7 +48,7 @@ class SkippedPasses:
     number: int = field(default_factory=lambda: next(_order))
 
     def make(self) -> None:
-        """Makes the passes; Python's and NumPy's random states and all variables stay."""
+        """Make the passes; Python's and NumPy's random states and all variables do not change."""
         random, drawing = program_random(), DrawingState(self.call.sources)
         now = drawing.now()
         if self.position.random is not None:
