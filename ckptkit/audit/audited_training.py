@@ -83,7 +83,7 @@ class Interruption:
 
 @dataclass(kw_only=True)
 class Trained:
-    """One training of an audit, after its end.
+    """What is known about one training of an audit after its end.
 
     Args:
         place: its sandbox.

@@ -1,4 +1,4 @@
-"""Reading and comparing two checkpoints; imports TensorFlow only if their bytes differ."""
+"""Compares two checkpoints; imports TensorFlow only if their bytes differ."""
 
 from __future__ import annotations
 
