@@ -1,4 +1,4 @@
-"""One run in a directory tree: its row, its JSON form and its best checkpoint."""
+"""Describes one run of a directory tree, as a row for people and as JSON."""
 
 from __future__ import annotations
 
