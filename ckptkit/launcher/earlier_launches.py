@@ -1,4 +1,4 @@
-"""How earlier starts of a training ended, read or inferred from the journal. Pure."""
+"""Finds how earlier starts of a training ended: as recorded in the journal, or inferred. Pure."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Recording this launcher's events in the journal, and reading those of earlier launchers.
+"""Records this launcher's events in the journal, and reads those of earlier launchers.
 
 Once a training runs, this file raises no storage errors: an event is lost instead.
 """

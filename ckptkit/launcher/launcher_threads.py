@@ -1,4 +1,4 @@
-"""Starting threads without which the launcher can still work."""
+"""Starts threads that the launcher can work without."""
 
 from __future__ import annotations
 
