@@ -87,7 +87,7 @@ def learnt(layer: Any) -> Parts:
 
 
 def learn(layer: Any, parts: Mapping[str, tf.Tensor]) -> None:
-    """Set the state of a layer that `learnt` returned.
+    """Set the learned or given state of a layer to a result of `learnt`.
 
     Functions that are already traced keep the old values.
 

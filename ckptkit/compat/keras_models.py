@@ -142,7 +142,7 @@ def compile_metrics_built(model: Any) -> bool:
 
 
 def metric_directions(model: Any) -> dict[str, Literal["min", "max"]]:
-    """Return the directions of those metrics of a model that define one.
+    """Return the direction of each metric of a model that defines one.
 
     Reason: Keras infers the mode of its own callbacks from the same attribute. Before the first
     step, metrics that were passed to `compile` are in no public list.

@@ -1,4 +1,4 @@
-"""What Keras' own loader would assign from a weights file, without assigning it.
+"""Finds what Keras' own loader would assign from a weights file, and assigns nothing.
 
 Tried with TensorFlow 2.20 and 2.21, and with Keras 3.14 and 3.15.
 """

@@ -12,7 +12,7 @@ import keras
 
 
 def shown_line(logger: Any) -> Hashable | None:
-    """Return what identifies the line that a progress bar has drawn last, or None without a line.
+    """Return what identifies the last line of a progress bar; None if it has drawn no line.
 
     Reason: no public name tells whether a bar has been drawn, nor when.
 

@@ -194,7 +194,7 @@ class _Seeding:
 
 
 def has_seeded_again() -> bool:
-    """Return whether the program has called `tf.random.set_seed` since this was called.
+    """Return whether the program has called `tf.random.set_seed` since the last call of this.
 
     What `set_eager_random` does is not counted.
 

@@ -1,4 +1,4 @@
-"""The number of tensors that TensorFlow has made.
+"""Counts the tensors that TensorFlow has made.
 
 Tried with TensorFlow 2.20 and 2.21.
 """
