@@ -1,4 +1,4 @@
-"""Base directories of exported versions: how numbered versions are written, published, removed.
+"""Writes, publishes and removes the numbered versions in a base directory.
 
 TensorFlow Serving may load the largest number in the directory at any moment. So a version is
 written and checked under a name that is not a number, and then renamed. `docs/format.md` has the
