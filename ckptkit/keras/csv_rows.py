@@ -1,4 +1,4 @@
-"""The file of a `CSVLogger`: a resume removes the rows that the run wrote after its checkpoint.
+"""Removes the rows that a run wrote into a `CSVLogger`'s file after the restored checkpoint.
 
 Several runs may write to one file. So each row is noted in the journal before it is written, and
 only lines that were noted are removed.

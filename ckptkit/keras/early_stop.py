@@ -1,4 +1,4 @@
-"""Early stops: the end of training that a callback has decided on, because it judges the model.
+"""Recognises early stops: a callback ends training, because it judges the model to be done.
 
 Any other stop before the last epoch, as by a clock or a budget, leaves the run unfinished.
 """
@@ -17,7 +17,7 @@ _OF_KERAS = (keras.callbacks.EarlyStopping, keras.callbacks.TerminateOnNaN)
 
 
 def judges_model(callback: Any) -> bool:
-    """Whether a callback stops training because the model is done, not because time is over.
+    """Return whether a callback stops training because the model is done, not because time is over.
 
     Those are Keras' `EarlyStopping` and `TerminateOnNaN`, classes derived from them, and callbacks
     of the user's with the attribute `judges_model = True`.
@@ -44,7 +44,7 @@ class EarlyStop:
 
     @classmethod
     def by(cls, callback: Any, epochs: int) -> EarlyStop:
-        """Return the early stop by a callback after so many epochs."""
+        """Return the early stop that a callback has caused after a number of epochs."""
         return cls(type(callback).__name__, epochs, *_monitor_and_patience(callback))
 
     @classmethod
@@ -59,7 +59,7 @@ class EarlyStop:
         return {name: value for name, value in asdict(self).items() if value is not None}
 
     def holds(self, callbacks: Iterable[Any]) -> bool:
-        """Whether one of the present callbacks would still have stopped training there.
+        """Return whether one of the current callbacks would have stopped training there too.
 
         That is not so if the callback is gone or watches another metric now, or if its patience is
         larger.
@@ -89,7 +89,7 @@ class EarlyStop:
 
     @property
     def remedy(self) -> str:
-        """What lets training continue, in words."""
+        """What to change so that training continues, in words."""
         patience = (
             f"give {self.callback} a larger patience"
             if self.patience is not None
@@ -107,11 +107,10 @@ def _monitor_and_patience(callback: Any) -> tuple[str | None, int | None]:
 
 
 def renew_patience(callback: Any) -> None:
-    """Begins the patience of an `EarlyStopping` anew, if it has spent it.
+    """Restart the patience of an `EarlyStopping` that has used it up.
 
-    Who asks for more epochs after an early stop expects more than the one that it would take to
-    stop again. What it has seen best stays. A patience that was raised is not spent yet, and runs
-    out as it would have then.
+    A program that asks for more epochs after an early stop expects more than one. The best value so
+    far stays. A patience that was raised is not used up yet, so it continues.
     """
     if not isinstance(callback, keras.callbacks.EarlyStopping):
         return

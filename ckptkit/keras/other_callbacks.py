@@ -1,4 +1,4 @@
-"""The other callbacks of a `fit`, which a replay hides from Keras."""
+"""Hides the user's callbacks from Keras during a replay, and saves and restores their state."""
 
 from __future__ import annotations
 
@@ -62,7 +62,7 @@ class OtherCallbacks:
         self._journal = journal, layout
 
     def put_first(self) -> None:
-        """Make Keras pass its events to them before `CheckpointCallback`.
+        """Make Keras pass its events to the other callbacks before `CheckpointCallback`.
 
         A state that is saved at an event then includes what they do at it.
         """

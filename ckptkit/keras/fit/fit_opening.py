@@ -30,7 +30,7 @@ def open_fit(
     call: keras_fit.FitCall,
     params: Mapping[str, Any],
 ) -> FitEvents:
-    """Opens the run of a `fit` and finds the position at which it begins.
+    """Open the run of a `fit`, and find the position at which the `fit` begins.
 
     The state is assigned later, when Keras' loops have reached that position. By then the other
     callbacks have handled the beginning of training and of the epoch, and the state overwrites

@@ -1,4 +1,4 @@
-"""From where a checkpoint of `fit` counts the batches of its data."""
+"""Finds which batches a resume of `fit` draws again, and from which anchor."""
 
 from __future__ import annotations
 

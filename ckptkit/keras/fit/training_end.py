@@ -47,7 +47,7 @@ class TrainingEnd:
         self._divergence: DivergedError | None = None
 
     def batch_ended(self) -> None:
-        """Take a snapshot of a run that was stopped in the middle of an epoch, if it was.
+        """Take a snapshot if training was stopped in the middle of an epoch.
 
         Keras leaves the epoch then, evaluates, and tells the callbacks that the epoch has ended. A
         run that was not stopped would not do so there, so none of that is part of the state.
@@ -91,7 +91,7 @@ class TrainingEnd:
         return True
 
     def withdraw(self) -> bool:
-        """Note that Keras trains on after the end.
+        """Note that Keras continues to train after the end.
 
         Returns:
             Whether it had left an epoch in its middle.
