@@ -1,4 +1,4 @@
-"""What preprocessing layers have learnt, as further entries of a source of weights."""
+"""Adds what preprocessing layers have learnt to a source of weights."""
 
 from __future__ import annotations
 

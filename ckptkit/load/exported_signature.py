@@ -1,4 +1,4 @@
-"""A signature of an exported model: takes arrays, checks them, and returns arrays by name."""
+"""Calls a signature of an exported model: checks the arrays, and returns arrays by name."""
 
 from __future__ import annotations
 
