@@ -1,4 +1,4 @@
-"""Claims: directories in `lock/` that say which process owns a run; reading and making them.
+"""Reads and makes claims: directories in `lock/` that say which process owns a run.
 
 `lock/` holds one claim for each process that took the run, numbered upwards. The highest number
 owns the run. A claim is a directory that appears complete, under a name that only one process can
@@ -127,7 +127,7 @@ class Claim:
             return
 
     def is_held(self) -> bool | None:
-        """Whether a process that this kernel knows of holds the lock on it; see `is_running`.
+        """Whether a process that this kernel knows holds the lock on the claim; see `is_running`.
 
         Returns:
             None if the kernel cannot tell.
@@ -135,7 +135,7 @@ class Claim:
         return kernel_lock.is_held(self.path / OWNER)
 
     def is_running(self, here: Machine) -> bool | None:
-        """Whether the process that made it is running, as far as this kernel can prove it.
+        """Whether the process that made the claim is running, as far as this kernel can prove that.
 
         A process in another container on the same kernel has another host name, and its lock is
         seen. That nobody holds the lock is a proof only if both see the same file: each mount of a

@@ -1,4 +1,4 @@
-"""The fence: stops a process that has lost its run, and hides what it commits too late.
+"""Fences: files that hide the checkpoints of a process that had lost its run before the commit.
 
 A process that takes a run from a silent owner records all existing checkpoints in a fence file.
 Readers ignore every other checkpoint of earlier attempts, because it was committed too late. The

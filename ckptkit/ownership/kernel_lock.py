@@ -1,4 +1,4 @@
-"""Kernel locks on files, which show whether another process of this machine still runs.
+"""Takes and checks kernel locks, which show whether another process of this machine still runs.
 
 The kernel holds locks on files (`flock`), which end with their process in any case. Two processes
 on one machine can ask about each other.

@@ -22,11 +22,11 @@ class Machine:
     boot: str
 
     def is_same_kernel(self, other: Machine) -> bool:
-        """Whether both are known to run on one kernel; containers on it have names of their own."""
+        """Return whether both certainly run on one kernel, as two containers with own names do."""
         return bool(self.boot) and self.boot == other.boot
 
     def is_same(self, other: Machine) -> bool:
-        """Return whether both certainly run the same kernel."""
+        """Return whether both have the same host name and run on one kernel for certain."""
         return bool(self.boot) and self == other
 
 
