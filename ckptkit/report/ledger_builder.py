@@ -1,4 +1,4 @@
-"""Building the ledger of a run from the events of its journal.
+"""Builds the ledger of a run from the events of its journal.
 
 Pure, except that it asks the system whether a process still runs.
 """
