@@ -1,4 +1,4 @@
-"""The instructions of `ckptkit audit` to a training: directories, extra saves, where to pause.
+"""Reads and writes what `ckptkit audit` tells a training: directories, extra saves, where to pause.
 
 The audit names a file with the instructions in an environment variable, so the training's code
 stays unchanged. Runs and exports of the training are written into the audit's directory.
@@ -50,7 +50,7 @@ class AuditInstructions:
     version: int = INSTRUCTIONS_VERSION
 
     def own(self, path: Path) -> Path:
-        """Return the path to write to instead of `path` in the user's code.
+        """Return where to write instead of `path`.
 
         That is `path` itself if it is below `home`, else a path below `home`.
         """
@@ -62,7 +62,7 @@ class AuditInstructions:
         )
 
     def found(self, path: Path) -> Path:
-        """Return the path to read from: the training's copy of `path` if it exists, else `path`."""
+        """Return where to read: the training's copy of `path` if it exists, else `path` itself."""
         own = self.own(path)
         return own if own.exists() else path
 

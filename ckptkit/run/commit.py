@@ -1,4 +1,4 @@
-"""Commits a checkpoint: one rename makes a directory that readers ignore a checkpoint.
+"""Commits a checkpoint: one rename makes a hidden directory visible to readers.
 
 The order of the steps matters; `docs/format.md` gives the reason for each.
 """
@@ -66,7 +66,7 @@ class Permit:
 
 
 def begin_writing(files: FileSystem, layout: RunLayout, attempt: int) -> Path:
-    """Create the empty directory into which TensorFlow writes, and which readers ignore."""
+    """Create the empty, hidden directory into which TensorFlow writes."""
     directory = layout.writing(attempt)
     remove_hidden(files, layout, directory)
     files.make_dir(directory)

@@ -1,4 +1,4 @@
-"""Requests to a training process: save now, or save and stop.
+"""Writes and reads requests to a training process: save now, or save and stop.
 
 A request is a small file, which the training polls once a second. It names the attempt that has to
 serve it, so the next attempt ignores an old request. The clocks of both processes may differ.

@@ -1,4 +1,4 @@
-"""The description of an anchor in a manifest: from where batches of an iterator are counted."""
+"""Describes an anchor in a manifest: the state of an iterator from which batches are counted."""
 
 from __future__ import annotations
 

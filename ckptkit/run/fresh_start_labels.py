@@ -1,4 +1,4 @@
-"""Whether a label of a fresh start has acted already, by everything that tells.
+"""Finds which labels of fresh starts have acted, from records, manifests and the journal.
 
 A wrong "no" sets a whole training aside. So a label has acted if any of three places says so: its
 record in `fresh/`, the manifest of a checkpoint, the journal. It has not acted only if something
@@ -21,7 +21,7 @@ from ckptkit.storage.files import DISK, FileSystem, names_in, storage_errors
 
 @dataclass(frozen=True)
 class FreshStartLabels:
-    """The labels of a run that have acted.
+    """The labels of fresh starts that have acted in a run.
 
     Args:
         labels: those that are known.
@@ -53,7 +53,7 @@ def fresh_start_labels(layout: RunLayout, files: FileSystem = DISK) -> FreshStar
 
 
 def has_acted(layout: RunLayout, label: str, history: FreshStartLabels, files: FileSystem) -> bool:
-    """Return whether a label has acted, as far as anything tells.
+    """Return whether a record, a manifest or the journal shows that a label has acted.
 
     Args:
         layout: the run.

@@ -1,7 +1,8 @@
-"""Records of fresh starts, `fresh/<digest of the label>.json`: one protected file for each label.
+"""Reads and writes the records of fresh starts: `fresh/<digest of the label>.json`.
 
 A line of the journal has no digest, and a flipped bit in it would make a label unknown. So each
-label has a file as well. Its name tells that the label has acted, whatever became of its content.
+label also has a file of its own. Its name tells that the label has acted, whatever became of its
+content.
 """
 
 from __future__ import annotations
@@ -26,7 +27,7 @@ _SUFFIX = ".json"
 
 @dataclass(frozen=True, kw_only=True)
 class FreshStartRecord:
-    """One fresh start.
+    """The record of one fresh start.
 
     Args:
         label: the label that the user gave.
@@ -50,7 +51,7 @@ def record_name(label: str) -> str:
 
 
 def has_record(layout: RunLayout, label: str, files: FileSystem = DISK) -> bool:
-    """Return whether a label has acted, as far as `fresh/` tells.
+    """Return whether `fresh/` has a record of a label.
 
     Raises:
         StorageError: If the directory cannot be listed.
@@ -89,7 +90,7 @@ def read_records(layout: RunLayout, files: FileSystem = DISK) -> list[SetAside]:
 def mended_by_records(
     found: Sequence[Sequence[Event]], layout: RunLayout, files: FileSystem = DISK
 ) -> Sequence[Sequence[Event]]:
-    """Return the events of all journals, with the fresh starts that lost or damaged lines told of.
+    """Return the events of all journals, with recorded fresh starts whose lines are missing there.
 
     A line that contradicts the record of its label is left out: records have a digest.
 

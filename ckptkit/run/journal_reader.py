@@ -1,4 +1,4 @@
-"""Reading the journal: the lines of every attempt and launcher of a run, merged by time."""
+"""Reads the journal: the lines of every attempt and launcher of a run, merged by time."""
 
 from __future__ import annotations
 

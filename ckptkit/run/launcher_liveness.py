@@ -32,7 +32,7 @@ class Launcher:
 
     @property
     def has_ended(self) -> bool:
-        """Whether it has ended. A launcher on another machine may have died without recording that.
+        """Whether the launcher has ended; on another machine, its death may not be recorded.
 
         Raises:
             StorageError: If its journal cannot be read.
@@ -47,7 +47,7 @@ class Launcher:
 
     @property
     def has_heard(self) -> bool:
-        """Whether it has recorded a request to stop.
+        """Whether the launcher has recorded a request to stop.
 
         Raises:
             StorageError: If its journal cannot be read.

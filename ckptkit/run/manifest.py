@@ -27,7 +27,10 @@ FORMAT_VERSION = 3
 
 
 def format_version(anchors: tuple[AnchorEntry, ...]) -> int:
-    """Return the version to write: an earlier reader would overlook that batches are counted."""
+    """Return the format version to write: the newest one only if batches are counted.
+
+    An earlier reader would overlook that they are counted.
+    """
     return FORMAT_VERSION if anchors else 2
 
 
