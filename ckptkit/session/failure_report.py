@@ -1,4 +1,4 @@
-"""Reports an error that ends a training to the launcher, with whether a restart may help."""
+"""Reports to the launcher which error ended a training, and whether a restart may help."""
 
 from __future__ import annotations
 

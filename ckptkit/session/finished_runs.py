@@ -69,7 +69,7 @@ def note_found_finished(layout: RunLayout, step: int, total: str) -> None:
 
 
 def is_trained_to_end_here(layout: RunLayout, step: int, total: str) -> bool:
-    """Return whether a further training of this process trains nothing, which it cannot expect.
+    """Return whether this process has reached the end of the run, so that it would train nothing.
 
     This process has finished the run at its current step, or found it finished with the same total:
     a program that is started again is told once. See `note_found_finished` for the arguments.

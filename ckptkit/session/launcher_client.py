@@ -1,4 +1,4 @@
-"""The training's side of the channel to a launcher, if a launcher has started it."""
+"""Reports to the launcher that has started this training, if one has."""
 
 from __future__ import annotations
 

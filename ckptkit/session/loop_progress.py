@@ -221,7 +221,7 @@ class LoopProgress:
         self._count_by_hand()
 
     def advance_to(self, step: int, metrics: Mapping[str, Any] | None) -> None:
-        """Note that the program has done `step`, and with it the present turn.
+        """Note that the program has done `step`, which also completes the current turn.
 
         Raises:
             ConfigError: If the state is already that of a later step.
@@ -248,7 +248,7 @@ class LoopProgress:
             self._left, self._by_hand = None, begin(self._progress.position, self._optimizers)
 
     def between_turns(self) -> None:
-        """Keep a snapshot for a step that is left in its middle; called after a step is counted."""
+        """After a step is counted, keep a snapshot in case the next step is left in its middle."""
         if self._turn is None:
             self._reserve.turn_done()
 

@@ -31,7 +31,7 @@ _PATIENCE_SECS = 1.0
 
 
 class Stoppable(Protocol):
-    """The interface of a session that `Stopping` uses."""
+    """What `Stopping` needs from a session."""
 
     @property
     def phases(self) -> PhaseMachine:
