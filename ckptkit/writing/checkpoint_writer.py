@@ -82,7 +82,7 @@ class CheckpointWriter(Protocol):
         ...
 
     def check(self) -> None:
-        """Raises the errors of earlier jobs, once."""
+        """Raise the errors of earlier jobs, once."""
         ...
 
     def submit(self, job: Job) -> None:
@@ -94,7 +94,7 @@ class CheckpointWriter(Protocol):
         ...
 
     def wait(self, timeout_secs: float | None = None) -> None:
-        """Waits until all jobs are done, and raises their errors."""
+        """Wait until all jobs are done, and raise their errors."""
         ...
 
     def abandon(self) -> None:

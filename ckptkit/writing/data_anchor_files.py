@@ -97,7 +97,7 @@ def _share(target: SaveTarget, anchor: DataAnchor, directory: Path) -> bool:
 
 
 def known_entry(uses: Iterable[AnchorUse], name: str) -> FileEntry | None:
-    """Return the size and digest of a shared file, so that it is not read again, or None.
+    """Return the known size and digest of a shared file, which is not read again; else None.
 
     Args:
         uses: the anchors of the save.
