@@ -35,7 +35,7 @@ _FROM_REFERENCE = 100
 
 @dataclass(frozen=True)
 class Bundle:
-    """The index of a checkpoint whose numbers are possible.
+    """The index of a checkpoint, whose numbers were checked.
 
     Args:
         prefix: the checkpoint's prefix.

@@ -45,7 +45,7 @@ def read_table(read: Read, file_bytes: int) -> Iterator[tuple[bytes, bytes]]:
 
 
 def varint(data: bytes, at: int) -> tuple[int, int]:
-    """Return a number of seven bits a byte, and the place after it.
+    """Decode a number with seven bits in each byte; return it and the place after it.
 
     Raises:
         ValueError: If it does not end, or has more than 64 bits.

@@ -1,4 +1,4 @@
-"""The keys under which TensorFlow stores the parts of a tensor.
+"""Computes the keys under which TensorFlow stores the parts of a tensor.
 
 A variable that is split over servers is stored in parts. The key of a part is not readable: it is
 the tensor's key with the part's numbers, in a form that sorts like them
