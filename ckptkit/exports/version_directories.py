@@ -69,8 +69,8 @@ def check_base(directory: object) -> Path:
     base = expanded(text)
     if base.is_file():
         raise ConfigError(
-            f"{base} is a file; a directory is needed to publish a model in. Move the file away, "
-            "or name another directory."
+            f"{base} is a file. Expected a directory to publish a model in. Move the file away, or "
+            "name another directory."
         )
     return path_to_write(base)
 
@@ -205,7 +205,7 @@ def sync(
         if path.is_symlink() or not (path.is_dir() or path.is_file()):
             raise ExportError(
                 f"{path} is not a regular file, so a copy of {directory.name} could not be served "
-                f"elsewhere."
+                "elsewhere. Replace it by a copy of the file that it stands for."
             )
         if path.is_dir():
             directories.append(path)

@@ -61,8 +61,8 @@ class EarlyStop:
     def holds(self, callbacks: Iterable[Any]) -> bool:
         """Return whether one of the current callbacks would have stopped training there too.
 
-        That is not so if the callback is gone or watches another metric now, or if its patience is
-        larger.
+        A callback does not count if it is gone, watches another metric now, or has a larger
+        patience.
         """
         for callback in callbacks:
             monitor, patience = _monitor_and_patience(callback)
@@ -118,8 +118,8 @@ def renew_patience(callback: Any) -> None:
     callback.stopped_epoch = 0
     if callback.wait >= callback.patience:
         logger.info(
-            "%s had spent its patience of %d epochs when it stopped this run: it begins anew, and "
-            "%s=%s is still what it has to surpass",
+            "%s had used up its patience of %d epochs when it stopped this run. Its patience "
+            "restarts, and the best value is still %s=%s",
             type(callback).__name__,
             callback.patience,
             callback.monitor,

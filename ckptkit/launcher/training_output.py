@@ -83,7 +83,7 @@ class TrainingLog:
         try:
             if path.parent.is_symlink() or path.is_symlink():
                 raise OSError(
-                    "it is a symbolic link, and those are never followed out of a run directory"
+                    "it is a symbolic link, which ckptkit does not follow out of a run directory"
                 )
             path.parent.mkdir(parents=True, exist_ok=True)
             handler = _Raw(

@@ -99,8 +99,9 @@ def commit(
         # Confirmed, it would be on the disk, and no reader would list it.
         raise StorageError(
             errno.ENAMETOOLONG,
-            f"Could not save step {manifest.step}: {manifest.name} is no name of a checkpoint. "
-            f"Expected a step from 0 to {MAX_STEP:,} and an attempt up to {MAX_ATTEMPT:,}.",
+            f"Could not save step {manifest.step}: {manifest.name} is not a valid name of a "
+            f"checkpoint. Expected a step from 0 to {MAX_STEP:,} and an attempt up to "
+            f"{MAX_ATTEMPT:,}.",
         )
     directory = layout.writing(manifest.attempt)
     # TensorFlow's own state file names this directory, which is about to be renamed.

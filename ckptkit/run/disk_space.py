@@ -85,7 +85,7 @@ def _report(
     log = logger.info if removed else logger.warning
     known = "the free space is unknown" if free is None else f"{size(free)} were free"
     log(
-        "little space for step %d: it needs about %s, and %s: %s",
+        "little space for step %d, which needs about %s (%s): %s",
         coming.step,
         size(needed),
         known,

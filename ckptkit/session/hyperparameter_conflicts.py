@@ -88,8 +88,8 @@ class HyperparameterConflicts:
         self.recorded.update(recorded(now, options.hparams, self._changes))
         if checkpoint is not None and are_new(then, options.hparams):
             logger.info(
-                "hparams are recorded from now on and compared at later starts: the run began "
-                "without hparams, so this start compares nothing"
+                "the run began without hparams, so this start compares none. They are recorded "
+                "now, and later starts compare them"
             )
 
     def apply(self) -> bool:

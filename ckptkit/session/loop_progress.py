@@ -230,8 +230,9 @@ class LoopProgress:
             self.count_turn()
         elif self._turn is not None and self._turn.has_trained():
             raise ConfigError(
-                f"Expected step {self._turn.position.step}, the turn under way, or a save before "
-                f"it trains: the state has its training already. Received: step {step}."
+                f"Expected step {self._turn.position.step}, because the current turn has trained "
+                f"and its training is in the state. Received: step {step}. Pass that step, or save "
+                "before the turn trains."
             )
         self._end_pass()
         began = self._progress.position

@@ -143,7 +143,7 @@ def make_options(
     layout = layout_of(directory)
     if (name := literal_braces(directory)) is not None:
         logger.warning(
-            "the directory %r has %s in it as it stands here. If its value is meant, write an "
+            "the name of the directory %r contains %s literally. If its value is meant, write an "
             "f-string: f%r",
             os.fspath(directory),
             name,

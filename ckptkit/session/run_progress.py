@@ -78,7 +78,7 @@ class RunProgress:
             )
         if position.step > MAX_STEP:
             raise ConfigError(
-                f"A step is at most {MAX_STEP:,}: no reader would know the name of a checkpoint of "
+                f"A step is at most {MAX_STEP:,}, because the name of a checkpoint has no room for "
                 f"a larger one. Received: {position.step}. Count the training batches that are "
                 "done."
             )
