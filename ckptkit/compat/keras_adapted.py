@@ -1,4 +1,4 @@
-"""Private names to read and set the learned state of Keras' preprocessing layers.
+"""Wraps private names to read and set the learned state of Keras' preprocessing layers.
 
 Tried with TensorFlow 2.20 and 2.21, and with Keras 3.14 and 3.15.
 """

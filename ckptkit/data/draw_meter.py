@@ -51,7 +51,7 @@ class DrawMeter:
         return self._secs / self._batches if self._batches else None
 
     def buffered(self, iterator: Any) -> tf_data.Buffered:
-        """Return what an iterator buffers by its description."""
+        """Return what an iterator buffers, according to the description of its pipeline."""
         dataset = tf_data.dataset_of(iterator)
         if id(dataset) not in self._buffered:
             self._buffered = {id(dataset): tf_data.buffered(dataset)}

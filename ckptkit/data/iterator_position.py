@@ -57,7 +57,7 @@ OTHER_ORDER = (
 
 
 def order_of(iterator: Any) -> str:
-    """Return a digest of what the order of an iterator's batches depends on.
+    """Return a digest of everything that determines the order of an iterator's batches.
 
     Args:
         iterator: a tf.data iterator.

@@ -159,7 +159,7 @@ class LoopData:
         return bool(self._passes)
 
     def end_broken_off_passes(self) -> None:
-        """End the passes that the program left early, because it continues with something else."""
+        """End the passes that the program has left early and does not continue."""
         for each in self._passes:
             if each.broken_off:
                 self._end(each)

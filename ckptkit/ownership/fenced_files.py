@@ -1,4 +1,4 @@
-"""A file system that refuses changes after its process has lost the run."""
+"""Refuses changes to a run after its process has lost the run."""
 
 from __future__ import annotations
 

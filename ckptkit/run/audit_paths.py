@@ -1,6 +1,6 @@
 """Where a training reads and writes, if it runs in an audit.
 
-The audit must not change what the user has. So its trainings write into the audit's directory.
+An audit must not change the user's files. So its trainings write into the audit's directory.
 """
 
 from __future__ import annotations

@@ -66,7 +66,7 @@ def set_aside_earlier_lives(
 
 
 def _record(files: FileSystem, layout: RunLayout, label: str) -> None:
-    """Write the record of a label of which only the journal tells, as in runs of earlier versions.
+    """Write the record of a label that only the journal has, as in runs of earlier versions.
 
     Raises:
         StorageError: If the disk refuses.

@@ -1,8 +1,8 @@
 """Reads and writes the records of fresh starts: `fresh/<digest of the label>.json`.
 
 A line of the journal has no digest, and a flipped bit in it would make a label unknown. So each
-label also has a file of its own. Its name tells that the label has acted, whatever became of its
-content.
+label also has a file of its own. Its name shows that the label has acted, even if its content is
+damaged.
 """
 
 from __future__ import annotations

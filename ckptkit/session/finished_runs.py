@@ -71,8 +71,8 @@ def note_found_finished(layout: RunLayout, step: int, total: str) -> None:
 def is_trained_to_end_here(layout: RunLayout, step: int, total: str) -> bool:
     """Return whether this process has reached the end of the run, so that it would train nothing.
 
-    This process has finished the run at its current step, or found it finished with the same total:
-    a program that is started again is told once. See `note_found_finished` for the arguments.
+    That is so if it has finished the run at its current step, or has found the run finished with
+    the same total. See `note_found_finished` for the arguments.
     """
     key = run_key(layout)
     return any(process_state.trained_to.get((key, each)) == step for each in ("", total))

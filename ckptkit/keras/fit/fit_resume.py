@@ -249,7 +249,7 @@ class FitResume:
             fit.session.inexact(OTHER_ORDER)
 
     def _restore_traced(self) -> None:
-        """Make the train function anew if a callback had unfrozen layers and done so.
+        """Make the train function again if a callback had done so, to unfreeze layers.
 
         The first step was traced with the layers that the code trains.
         """

@@ -91,7 +91,7 @@ class TrainingEnd:
         return True
 
     def withdraw(self) -> bool:
-        """Note that Keras continues to train after the end.
+        """Undo the end of training, because Keras continues to train.
 
         Returns:
             Whether it had left an epoch in its middle.
