@@ -1,4 +1,4 @@
-"""The logger `ckptkit`, and sizes as text."""
+"""Sets up the logger `ckptkit`, and formats sizes for its lines."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Text that a terminal may show: control characters are escaped.
+"""Makes text safe for a terminal: control characters are escaped.
 
 Names of files, journals, notices and errors of libraries may hold any bytes, and a terminal would
 obey some of them. Whatever ckptkit logs, raises or prints passes through here.
@@ -26,3 +26,18 @@ def printable(text: str) -> str:
         else c.encode("unicode_escape", "backslashreplace").decode()
         for c in text
     )
+
+
+def sentence(error: BaseException) -> str:
+    """Return the text of an error as a whole sentence, so that another one may follow.
+
+    Errors of ckptkit end with a full stop; those of Python and of other libraries rarely do. An
+    error without a text is represented by its class.
+
+    Example:
+        >>> from ckptkit.printable_text import sentence
+        >>> sentence(OSError("no space"))
+        'no space.'
+    """
+    text = str(error).strip() or repr(error)
+    return text if text.endswith((".", "!", "?")) else f"{text}."

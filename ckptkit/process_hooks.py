@@ -1,4 +1,4 @@
-"""Hooks for forks and for the interpreter's exit, which run in a fixed order.
+"""Runs hooks after a fork and at the interpreter's exit, in a fixed order.
 
 Several parts of ckptkit keep things that belong to one process: signal handlers, open descriptors,
 locks, threads. Python would run their hooks in an order that depends on imports. Here the order is

@@ -50,8 +50,8 @@ def command_lines(text: str) -> list[list[str]]:
 
 def run_all() -> dict[str, Any]:
     """Run everything; return what went wrong, by place."""
+    from ckptkit.bundle.tensor_bundle import SUFFIX
     from ckptkit.cli.show_command import VALUE_SUFFIX
-    from ckptkit.writing.tensor_bundle import SUFFIX
     from tests.support import checkers
 
     checkers.use(checkers.forked())

@@ -38,6 +38,7 @@ FLOORS = [
     {"restore"},
     {"data"},
     {"writing"},
+    {"bundle"},
     {"tracking"},
     {"workers"},
     {"compat"},

@@ -11,7 +11,7 @@ import pytest
 import ckptkit
 from ckptkit import errors
 from ckptkit.log import logger
-from ckptkit.printable_text import printable
+from ckptkit.printable_text import printable, sentence
 
 OBEYED = "\x1b]0;title\x07\x1b[2J\x9b31m\u202e\x00\r"
 
@@ -51,3 +51,17 @@ def test_a_storage_error_keeps_its_number():
     error = ckptkit.StorageError(28, f"no space on {OBEYED}")
     assert (error.errno, printable(error.strerror)) == (28, error.strerror)
     assert isinstance(error, OSError)
+
+
+@pytest.mark.parametrize(
+    ("error", "said"),
+    [
+        (OSError("no space"), "no space."),
+        (ckptkit.ConfigError("Expected a path."), "Expected a path."),
+        (ValueError("which one?"), "which one?"),
+        (ValueError(), "ValueError()."),
+    ],
+    ids=repr,
+)
+def test_another_sentence_may_follow_an_error(error, said):
+    assert sentence(error) == said

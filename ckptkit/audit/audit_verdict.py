@@ -1,4 +1,4 @@
-"""The verdict of an audit: whether a training is exact, and if not, why. Pure."""
+"""Decides the verdict of an audit from the differences that it has found. Pure."""
 
 from __future__ import annotations
 
@@ -10,10 +10,9 @@ from ckptkit.audit.first_difference import TrainingResult
 Verdict = Literal["exact", "inexact", "not_reproducible", "untested"]
 """The possible results of an audit.
 
-`exact`: the interrupted training ended with the same bits. `not exact`: the interruptions changed
-the result. `not reproducible`: two uninterrupted trainings also differ, so the effect of
-interruptions cannot be measured. `untested`: no attempt restored a checkpoint, so that equal bits
-prove nothing."""
+`exact`: the interrupted training ended with the same bits. `inexact`: the interruptions changed the
+result. `not_reproducible`: two uninterrupted trainings also differ, so the effect of interruptions
+cannot be measured. `untested`: no attempt restored a checkpoint, so equal bits prove nothing."""
 
 
 def differs_before_an_interruption(
@@ -38,7 +37,11 @@ def verdict(
     early: bool = False,
     restored: bool = True,
 ) -> Verdict:
-    """Return the verdict of an audit.
+    """Return the verdict of an audit, from the differences that it has found.
+
+    Without a difference it is `exact`, or `untested` if nothing was restored. It is
+    `not_reproducible` if the trainings differed before any interruption, or only in places where
+    two uninterrupted trainings differ too. Otherwise it is `inexact`.
 
     Args:
         results: the comparisons of the interrupted training with the uninterrupted one.

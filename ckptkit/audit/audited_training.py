@@ -19,7 +19,7 @@ from ckptkit.launcher.process_tree import ProcessTree
 from ckptkit.launcher.stall_detector import StallDetector
 from ckptkit.launcher.training_output import TrainingLog
 from ckptkit.launcher.training_process import TrainingProcess
-from ckptkit.run.audit_instructions import ENVIRONMENT, HELD, Orders, write_orders
+from ckptkit.run.audit_instructions import ENVIRONMENT, HELD, AuditInstructions, write_instructions
 from ckptkit.run.launcher_channel import ChannelState
 
 _LOOK_SECS = 0.05
@@ -83,7 +83,7 @@ class Interruption:
 
 @dataclass(kw_only=True)
 class Trained:
-    """One training of an audit, after its end.
+    """What is known about one training of an audit after its end.
 
     Args:
         place: its sandbox.
@@ -150,7 +150,7 @@ class Trainer:
 
         Args:
             place: its sandbox.
-            every: the steps between two saves; see `ckptkit.run.audit_instructions.Orders`.
+            every: the steps between two saves; see `AuditInstructions`.
             moments: when to interrupt it, in order.
 
         Raises:
@@ -183,7 +183,7 @@ class Trainer:
         try:
             environment = {
                 **self._environment,
-                ENVIRONMENT: str(place.orders),
+                ENVIRONMENT: str(place.instructions),
                 "PWD": str(place.work),
             }
             child = TrainingProcess(
@@ -223,16 +223,16 @@ class Trainer:
 
     def _give_orders(self, place: Sandbox, every: int, moment: InterruptionMoment | None) -> None:
         place.hold.unlink(missing_ok=True)
-        orders = Orders(home=str(place.home), every=every)
+        instructions = AuditInstructions(home=str(place.home), every=every)
         if moment is not None:
             place.hold.touch()
-            orders = replace(
-                orders,
+            instructions = replace(
+                instructions,
                 hold_step=moment.step,
                 hold_run=str(place.path_of(moment.run)),
                 hold=str(place.hold),
             )
-        write_orders(place.orders, orders)
+        write_instructions(place.instructions, instructions)
 
     def _until_ended(
         self, child: TrainingProcess, place: Sandbox, moment: InterruptionMoment | None

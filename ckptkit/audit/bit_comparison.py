@@ -1,4 +1,4 @@
-"""Comparison of two saved states, bit by bit. Pure."""
+"""Compares two saved states bit by bit. Pure."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Reading and comparing two checkpoints; imports TensorFlow only if their bytes differ."""
+"""Compares two checkpoints; imports TensorFlow only if their bytes differ."""
 
 from __future__ import annotations
 
@@ -90,7 +90,7 @@ def _tensors(
 
 def _read(checkpoint: Checkpoint, entries: Sequence[TensorEntry]) -> list[Any]:
     hide_gpus()
-    from ckptkit.writing import tensor_bundle
+    from ckptkit.bundle import tensor_bundle
 
     return [tensor.numpy() for tensor in tensor_bundle.read_tensors(checkpoint.prefix, entries)]
 

@@ -1,4 +1,4 @@
-"""The search for the first step at which two trainings of one run differ. Pure.
+"""Finds the first step at which two trainings of one run differ. Pure.
 
 It compares checkpoints of the same step, oldest first, and the last checkpoints. A function that
 reads and compares two checkpoints is passed in.

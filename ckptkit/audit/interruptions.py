@@ -1,4 +1,4 @@
-"""The choice of the steps and signals that interrupt a training. Pure."""
+"""Chooses the steps and signals that interrupt a training. Pure."""
 
 from __future__ import annotations
 

@@ -169,8 +169,8 @@ class Sandbox:
         return self.home / "output.log"
 
     @property
-    def orders(self) -> Path:
-        return self.home / "orders.json"
+    def instructions(self) -> Path:
+        return self.home / "instructions.json"
 
     @property
     def hold(self) -> Path:

@@ -47,9 +47,9 @@ _CAUSES = {
         "docs/exactness.md has the list."
     ),
     "untested": (
-        "Each interruption came before the first checkpoint or after the end of training. Expected "
-        "an interruption that a later attempt resumes from. Name later steps with --at, or let "
-        "SIGTERM interrupt: it saves before the training ends."
+        "Each interruption came before the first checkpoint, or after the end of training. "
+        "Expected an interruption that a later attempt resumes from. Name later steps with --at, "
+        "or let SIGTERM interrupt: it saves before the training ends."
     ),
 }
 

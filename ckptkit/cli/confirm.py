@@ -1,4 +1,4 @@
-"""The options --yes and --dry-run, and the confirmation before checkpoints are removed or moved."""
+"""Asks before checkpoints are removed or moved, unless --yes or --dry-run is given."""
 
 from __future__ import annotations
 

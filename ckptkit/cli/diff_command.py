@@ -66,7 +66,7 @@ def command(a: str, b: str, values: bool, as_json: bool) -> None:
 
 @dataclass(frozen=True)
 class DiffResult:
-    """The result of `diff`.
+    """What differs between the two sides of `diff`.
 
     Args:
         a, b: the two sides.

@@ -14,6 +14,7 @@ from ckptkit.errors import ConfigError
 from ckptkit.exports.export_record import ExportSource
 from ckptkit.exports.finite_weights import check_finite
 from ckptkit.exports.version_directories import check_base
+from ckptkit.printable_text import sentence
 from ckptkit.run.checkpoint_catalog import Checkpoint
 
 
@@ -83,7 +84,7 @@ def command(
         # custom_objects help only if the architecture was stored. Otherwise the user's own code
         # has to build the model, so the message names both ways.
         raise ConfigError(
-            f"{error} If the model needs your code, export it from Python with "
+            f"{sentence(error)} If the model needs your code, export it from Python with "
             f"ckptkit.export_saved_model(model, {out!r}). Get the model from "
             f"ckptkit.load_model({run!r}, custom_objects={{...}}, step={checkpoint.step}), or "
             f"build it and call ckptkit.load_weights(model, {run!r}, step={checkpoint.step})."

@@ -51,7 +51,7 @@ def command(run: str, as_json: bool) -> None:
 
 @dataclass(frozen=True)
 class History:
-    """The history of a run.
+    """What `ckptkit history` shows of a run.
 
     Args:
         run: the directory, as it was typed.

@@ -1,4 +1,4 @@
-"""The changes between two listings of a run or of a directory tree. Pure."""
+"""Finds what has changed between two listings of a run or of a directory tree. Pure."""
 
 from __future__ import annotations
 

@@ -10,11 +10,12 @@ from ckptkit.errors import StorageError
 from ckptkit.layout import RunLayout
 from ckptkit.log import logger
 from ckptkit.ownership.claims import check_not_held
-from ckptkit.ownership.fence import FencedFiles
+from ckptkit.ownership.fenced_files import FencedFiles
 from ckptkit.ownership.run_lock import RunLock
-from ckptkit.run.checkpoint_catalog import list_checkpoints, write_state_file
+from ckptkit.run.checkpoint_catalog import list_checkpoints
+from ckptkit.run.checkpoint_state_file import write_state_file
 from ckptkit.run.journal import DeferredJournal, next_attempt
-from ckptkit.run.recover import recover as run_recovery
+from ckptkit.run.run_recovery import recover as run_recovery
 from ckptkit.storage.files import NO_SPACE, FileSystem
 
 

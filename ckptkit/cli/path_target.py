@@ -1,4 +1,4 @@
-"""What a path on the command line names: a checkpoint of a run, a model, or weights."""
+"""Finds what a path on the command line names: a checkpoint of a run, a model, or weights."""
 
 from __future__ import annotations
 
@@ -114,8 +114,8 @@ def find_target(path: str, choice: int | str = "latest") -> Target:
         )
     if choice == "best":
         raise ConfigError(
-            f"'best' chooses a checkpoint of a run, and {path} is a {known.format}. Leave 'best' "
-            "out."
+            f"'best' works only for a run. {path} is not a run (found: {known.format}). Leave "
+            "'best' out."
         )
     return FileTarget(known, choice if isinstance(choice, int) else None, path)
 

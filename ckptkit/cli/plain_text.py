@@ -1,4 +1,4 @@
-"""Numbers, durations and names as text for people. Pure."""
+"""Formats numbers, durations and names as text for people. Pure."""
 
 from __future__ import annotations
 
@@ -92,7 +92,7 @@ def date(moment: float) -> str:
 
 
 def metrics(values: Mapping[str, float], most: int) -> str:
-    """Return the most important metrics, and how many more there are."""
+    """Return a line with the `most` most important metrics, and `+n` for those left out."""
     names = sorted(
         values, key=lambda name: _PREFERRED.index(name) if name in _PREFERRED else len(_PREFERRED)
     )

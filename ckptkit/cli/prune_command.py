@@ -19,7 +19,8 @@ from ckptkit.errors import CheckpointError
 from ckptkit.layout import RunLayout
 from ckptkit.log import size
 from ckptkit.policies import KeepBest, KeepEveryNSteps, KeepLatest, KeepPolicy, inferred_direction
-from ckptkit.run.checkpoint_catalog import Checkpoint, CheckpointIndex
+from ckptkit.run.checkpoint_catalog import Checkpoint
+from ckptkit.run.checkpoint_index import CheckpointIndex
 from ckptkit.run.retention import Judged, remove, review
 from ckptkit.run.stored_run import StoredRun
 

@@ -16,7 +16,7 @@ from ckptkit.cli.progress_line import progress
 from ckptkit.errors import CheckpointError
 from ckptkit.layout import RunLayout
 from ckptkit.run.checkpoint_catalog import Checkpoint
-from ckptkit.run.roll_back import newer_than, roll_back
+from ckptkit.run.rollback import newer_than, roll_back
 from ckptkit.run.verify import verify
 
 

@@ -1,4 +1,4 @@
-"""The listing of one run: its state, its checkpoints, and moved checkpoints."""
+"""Lists one run: its state, its checkpoints, and those that were moved away."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from ckptkit.log import size
 from ckptkit.run import quarantine
 from ckptkit.run.journal_reader import JournalView, read_journal
 from ckptkit.run.pins import Pin, read_pins
-from ckptkit.run.roll_back import is_rolled_back
+from ckptkit.run.rollback import is_rolled_back
 from ckptkit.run.stored_run import StoredRun, is_run
 from ckptkit.storage.files import storage_errors
 
@@ -32,7 +32,7 @@ COLOURS = {
 
 @dataclass(frozen=True)
 class RunListing:
-    """The listing of one run.
+    """What `ckptkit list` shows of one run.
 
     Args:
         run: the directory, as it was typed.
@@ -151,7 +151,7 @@ def journal_of(run: StoredRun) -> JournalView:
 def listing_of(
     run: StoredRun, shown: str, now: float, view: JournalView | None = None
 ) -> RunListing:
-    """Read the listing of a run.
+    """Read from disk what the listing of a run shows.
 
     Args:
         run: the run.

@@ -38,7 +38,7 @@ _LONGEST_MESSAGE = 200
 
 @dataclass(frozen=True)
 class RunState:
-    """The state of a run.
+    """What a run does now, in one word, and in a sentence for people.
 
     Args:
         name: `new`, `training`, `finished`, `stopped`, `preempted`, `failed`, `dead` (its process
@@ -64,7 +64,7 @@ def run_state(
     host: str | None = None,
     is_running: Callable[[AttemptStarted], bool] | None = None,
 ) -> RunState:
-    """Return the state of a run.
+    """Return what a run does now, as far as its journal shows.
 
     Args:
         events: the journal, in the order of time.

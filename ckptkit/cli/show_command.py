@@ -14,8 +14,8 @@ from ckptkit.cli.console import json_option, print_json, print_line, print_table
 from ckptkit.cli.path_target import FileTarget, find_target
 from ckptkit.cli.plain_text import ago, count, date, metrics, plain
 from ckptkit.log import size
-from ckptkit.run.anchor_entry import AnchorEntry
 from ckptkit.run.checkpoint_catalog import Checkpoint
+from ckptkit.run.data_anchor_entry import AnchorEntry
 from ckptkit.run.manifest import Manifest, TensorEntry
 
 VALUE_SUFFIX = "/.ATTRIBUTES/VARIABLE_VALUE"

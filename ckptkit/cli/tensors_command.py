@@ -109,7 +109,7 @@ def _statistics(contents: Contents, tensors: Sequence[Tensor]) -> list[Statistic
 
 @dataclass(frozen=True)
 class TensorListing:
-    """The listing of tensors.
+    """The tensors that `ckptkit tensors` lists.
 
     Args:
         source: the open checkpoint, model or weights.

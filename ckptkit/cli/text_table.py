@@ -25,7 +25,7 @@ def table(
     red: Sequence[int] = (),
     indent: int = 0,
 ) -> list[str]:
-    """Return a table as lines.
+    """Return the lines of a table with aligned columns.
 
     Args:
         columns: the headings.

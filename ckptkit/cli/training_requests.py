@@ -22,7 +22,7 @@ from ckptkit.cli.request_answers import RequestAnswer, answer_by_end, answer_to_
 from ckptkit.errors import CheckpointError
 from ckptkit.layout import RunLayout
 from ckptkit.ownership.claims import RELEASED, Claim, list_claims
-from ckptkit.ownership.process_lock import this_machine
+from ckptkit.ownership.machine_identity import this_machine
 from ckptkit.ownership.run_lock import LEASE_SECS
 from ckptkit.run.checkpoint_catalog import list_checkpoints
 from ckptkit.run.control_requests import (

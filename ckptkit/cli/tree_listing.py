@@ -1,4 +1,4 @@
-"""The listing of a directory tree: all runs, models and weights below it, with totals."""
+"""Lists all runs, models and weights below a directory, with totals."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ _NUMBERS_SHOWN = 3
 
 @dataclass
 class TreeListing:
-    """The listing of a directory tree.
+    """What `ckptkit list` shows of a directory tree.
 
     Args:
         root: the directory, as it was typed.

@@ -1,4 +1,4 @@
-"""One run in a directory tree: its row, its JSON form and its best checkpoint."""
+"""Describes one run of a directory tree, as a row for people and as JSON."""
 
 from __future__ import annotations
 
@@ -51,7 +51,7 @@ class TreeRun:
 
     @property
     def state(self) -> str:
-        """The state, as in the listing of a run; or `unreadable`."""
+        """The word for what the run does now, as in the listing of a run; or `unreadable`."""
         return "unreadable" if self.listing is None else self.listing.state.name
 
     @property
@@ -74,7 +74,7 @@ class TreeRun:
 
     @property
     def best(self) -> BestCheckpoint | None:
-        """The best of its good checkpoints; None if none has a metric to compare by."""
+        """The best good checkpoint of the run; None if none has a metric to compare by."""
         good = (
             []
             if self.listing is None

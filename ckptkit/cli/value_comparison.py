@@ -24,7 +24,7 @@ _SAME_CHARACTERS = 10
 
 @dataclass(frozen=True)
 class ValueComparison:
-    """The comparison of the values of two sides.
+    """The result of comparing the values of two sides, tensor by tensor.
 
     Args:
         differing: the pairs of tensors whose values differ, in the order of A.

@@ -44,8 +44,8 @@ def verify_model_files(
     """
     if which == "best":
         raise ConfigError(
-            f"'best' chooses a checkpoint of a run, and {found.path} is a {found.format}. Leave "
-            "'best' out."
+            f"'best' works only for a run. {found.path} is not a run (found: {found.format}). "
+            "Leave 'best' out."
         )
     if found.format is Format.HDF5:
         raise ConfigError(

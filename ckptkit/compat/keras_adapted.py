@@ -1,4 +1,4 @@
-"""Private names to read and set the learned state of Keras' preprocessing layers.
+"""Wraps private names to read and set the learned state of Keras' preprocessing layers.
 
 Tried with TensorFlow 2.20 and 2.21, and with Keras 3.14 and 3.15.
 """
@@ -87,7 +87,7 @@ def learnt(layer: Any) -> Parts:
 
 
 def learn(layer: Any, parts: Mapping[str, tf.Tensor]) -> None:
-    """Set the state of a layer that `learnt` returned.
+    """Set the learned or given state of a layer to a result of `learnt`.
 
     Functions that are already traced keep the old values.
 

@@ -1,4 +1,4 @@
-"""Building layers whose constructor does not take what Keras passes to every layer.
+"""Builds layers whose constructor does not take what Keras passes to every layer.
 
 Tried with TensorFlow 2.20 and 2.21, and with Keras 3.14 and 3.15.
 """

@@ -1,4 +1,4 @@
-"""Private names of `model.fit`: the current call, its iterators, its epochs.
+"""Wraps private names of `model.fit`: the current call, its iterators, its epochs.
 
 Tried with TensorFlow 2.20 and 2.21, and with Keras 3.14 and 3.15.
 """

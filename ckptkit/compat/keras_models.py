@@ -1,4 +1,4 @@
-"""Private names of Keras models and layers: their parts, building, arguments of `compile`.
+"""Wraps private names of Keras models and layers: their parts, building, arguments of `compile`.
 
 Tried with TensorFlow 2.20 and 2.21, and with Keras 3.14 and 3.15.
 """
@@ -142,7 +142,7 @@ def compile_metrics_built(model: Any) -> bool:
 
 
 def metric_directions(model: Any) -> dict[str, Literal["min", "max"]]:
-    """Return the directions of those metrics of a model that define one.
+    """Return the direction of each metric of a model that defines one.
 
     Reason: Keras infers the mode of its own callbacks from the same attribute. Before the first
     step, metrics that were passed to `compile` are in no public list.

@@ -1,4 +1,4 @@
-"""What training may change in a Keras model besides its values: layers, arguments of `compile`.
+"""Reads and sets what training may change in a Keras model besides its values.
 
 Tried with TensorFlow 2.20 and 2.21, and with Keras 3.14 and 3.15.
 """

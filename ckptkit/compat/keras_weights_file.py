@@ -1,4 +1,4 @@
-"""What Keras' own loader would assign from a weights file, without assigning it.
+"""Finds what Keras' own loader would assign from a weights file, and assigns nothing.
 
 Tried with TensorFlow 2.20 and 2.21, and with Keras 3.14 and 3.15.
 """
@@ -39,8 +39,8 @@ def keras_assignments(
 ) -> KerasAssignments:
     """Return what Keras' own loader would assign from a `.weights.h5` file, and assign nothing.
 
-    Reason: layers decide in `load_own_variables` what becomes of their values. With LoRA they are
-    merged ones, and when quantized they are packed; no public function tells.
+    Reason: a layer's `load_own_variables` decides what becomes of its values. A layer with LoRA
+    merges them, a quantized layer packs them, and no public function returns the result.
 
     Args:
         model: a built model.

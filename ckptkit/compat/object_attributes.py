@@ -1,4 +1,4 @@
-"""Attributes of objects that may contain state, and private names that do not.
+"""Finds the attributes of objects that may contain state.
 
 Tried with TensorFlow 2.20 and 2.21, and with Keras 3.14 and 3.15.
 """

@@ -1,4 +1,4 @@
-"""Private names of Keras' progress bar.
+"""Wraps private names of Keras' progress bar.
 
 Tried with TensorFlow 2.20 and 2.21, and with Keras 3.14 and 3.15.
 """
@@ -12,7 +12,7 @@ import keras
 
 
 def shown_line(logger: Any) -> Hashable | None:
-    """Return what identifies the line that a progress bar has drawn last, or None without a line.
+    """Return what identifies the last line of a progress bar; None if it has drawn no line.
 
     Reason: no public name tells whether a bar has been drawn, nor when.
 

@@ -1,4 +1,4 @@
-"""The messages in the index of TensorFlow's checkpoint files (`tensor_bundle.proto`).
+"""Reads the messages in the index of TensorFlow's checkpoint files (`tensor_bundle.proto`).
 
 Tried with TensorFlow 2.20 and 2.21.
 """
@@ -47,7 +47,7 @@ def bundle_shards(serialized: bytes) -> int:
     try:
         return int(tensor_bundle_pb2.BundleHeaderProto.FromString(serialized).num_shards)
     except DecodeError as error:
-        raise ValueError("its header is no message of TensorFlow") from error
+        raise ValueError("its header is not a message of TensorFlow") from error
 
 
 def bundle_entry(serialized: bytes) -> BundleEntry:
@@ -62,7 +62,7 @@ def bundle_entry(serialized: bytes) -> BundleEntry:
     try:
         entry = tensor_bundle_pb2.BundleEntryProto.FromString(serialized)
     except DecodeError as error:
-        raise ValueError("it is no message of TensorFlow") from error
+        raise ValueError("it is not a message of TensorFlow") from error
     return BundleEntry(
         entry.dtype,
         None if entry.shape.unknown_rank else tuple(each.size for each in entry.shape.dim),

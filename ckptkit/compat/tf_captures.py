@@ -1,4 +1,4 @@
-"""Private names of traced functions: the variables that they use, and what they do with them.
+"""Wraps private names of traced functions: the variables that they use, and what they do with them.
 
 Tried with TensorFlow 2.20 and 2.21, and with Keras 3.14 and 3.15.
 """

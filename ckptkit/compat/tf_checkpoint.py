@@ -1,4 +1,4 @@
-"""Private names of `tf.train.Checkpoint` and TensorFlow's trackables.
+"""Wraps private names of `tf.train.Checkpoint` and TensorFlow's trackables.
 
 Tried with TensorFlow 2.20 and 2.21, and with Keras 3.14 and 3.15.
 """
@@ -145,7 +145,7 @@ def object_graph(serialized: bytes) -> list[GraphNode]:
     try:
         graph = TrackableObjectGraph.FromString(serialized)
     except DecodeError as error:
-        raise ValueError("its object graph is no message of TensorFlow") from error
+        raise ValueError("its object graph is not a message of TensorFlow") from error
     nodes = []
     for node in graph.nodes:
         value = next((each for each in node.attributes if each.name == "VARIABLE_VALUE"), None)

@@ -1,4 +1,4 @@
-"""Private names of tf.data: iterators, datasets, and the graph of a pipeline.
+"""Wraps private names of tf.data: iterators, datasets, and the graph of a pipeline.
 
 Tried with TensorFlow 2.20 and 2.21, and with Keras 3.14 and 3.15.
 """
@@ -256,7 +256,7 @@ def order_seeds(dataset: Any) -> list[tuple[int, int]]:
 
 
 def parallel_draws(dataset: Any) -> list[str]:
-    """Return what functions of a pipeline that run in parallel draw from, or change.
+    """Return the states that parallel functions of a pipeline draw from, or change.
 
     The threads take turns in another order each time, so no other attempt repeats the results.
 
@@ -295,7 +295,7 @@ def _is_parallel(dataset: Any) -> bool:
 
 
 def comes_in_any_order(dataset: Any) -> bool:
-    """Return whether a stage that runs in parallel gives its elements in the order of their ends.
+    """Return whether a parallel stage returns each element as soon as it is ready, in any order.
 
     Reason: see `stage_of`; the public options do not include the argument of a stage.
     """

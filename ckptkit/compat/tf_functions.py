@@ -1,4 +1,4 @@
-"""Private names of traced functions, and of signatures in a SavedModel.
+"""Wraps private names of traced functions, and of signatures in a SavedModel.
 
 Tried with TensorFlow 2.20 and 2.21, and with Keras 3.14 and 3.15.
 """

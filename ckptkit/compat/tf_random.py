@@ -1,4 +1,4 @@
-"""Private names of TensorFlow's random operations and of Keras' global seed.
+"""Wraps private names of TensorFlow's random operations and of Keras' global seed.
 
 Tried with TensorFlow 2.20 and 2.21, and with Keras 3.14 and 3.15.
 """
@@ -194,7 +194,7 @@ class _Seeding:
 
 
 def has_seeded_again() -> bool:
-    """Return whether the program has called `tf.random.set_seed` since this was called.
+    """Return whether the program has called `tf.random.set_seed` since the last call of this.
 
     What `set_eager_random` does is not counted.
 

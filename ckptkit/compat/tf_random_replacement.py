@@ -1,4 +1,4 @@
-"""Private names of TensorFlow's stateful random operations, and how to replace them.
+"""Wraps private names of TensorFlow's stateful random operations, and how to replace them.
 
 Tried with TensorFlow 2.20 and 2.21, and with Keras 3.14 and 3.15.
 """

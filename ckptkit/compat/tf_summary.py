@@ -1,4 +1,4 @@
-"""Private names of `tf.summary`.
+"""Wraps private names of `tf.summary`.
 
 Tried with TensorFlow 2.20 and 2.21, and with Keras 3.14 and 3.15.
 """

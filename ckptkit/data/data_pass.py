@@ -1,4 +1,4 @@
-"""One pass over the data of a custom loop: how far it is, and what a checkpoint stores of it."""
+"""Keeps the position in one pass over the data of a custom loop, as a checkpoint stores it."""
 
 from __future__ import annotations
 

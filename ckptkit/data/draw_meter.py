@@ -1,4 +1,4 @@
-"""Measures what the position in a pipeline costs in this run, and says once if that is dear."""
+"""Measures what it costs to save the position in a pipeline, and logs once if it costs much."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ DEAR_READ_SECS = 1.0
 
 
 class DrawMeter:
-    """What reading a pipeline's state and its batches takes, for all iterators over it.
+    """Measures how long it takes to read a pipeline's state and batches, for all its iterators.
 
     Args:
         policy: decides what a save stores.
@@ -47,11 +47,11 @@ class DrawMeter:
 
     @property
     def draw_secs(self) -> float | None:
-        """How long it takes to draw one batch again; None before that."""
+        """How long it takes to draw one batch again; None before the first time."""
         return self._secs / self._batches if self._batches else None
 
     def buffered(self, iterator: Any) -> tf_data.Buffered:
-        """Return what an iterator buffers by its description."""
+        """Return what an iterator buffers, according to the description of its pipeline."""
         dataset = tf_data.dataset_of(iterator)
         if id(dataset) not in self._buffered:
             self._buffered = {id(dataset): tf_data.buffered(dataset)}
@@ -73,7 +73,7 @@ class DrawMeter:
         return batches
 
     def drawn(self) -> None:
-        """Note that everything is drawn again that this resume needs."""
+        """Note that this resume has drawn all batches that it needs."""
         if self._secs > DEAR_DRAW_SECS and self._batches:
             self._advise(
                 "the resume has read %d batches again in %.1f s (%.1f ms each), without training",

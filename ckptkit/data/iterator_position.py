@@ -1,4 +1,4 @@
-"""The position of one iterator: what each save stores of it, and what that costs."""
+"""Decides what each save stores of an iterator's position, by what that costs."""
 
 from __future__ import annotations
 
@@ -57,7 +57,7 @@ OTHER_ORDER = (
 
 
 def order_of(iterator: Any) -> str:
-    """Return a digest of what the order of an iterator's batches depends on.
+    """Return a digest of everything that determines the order of an iterator's batches.
 
     Args:
         iterator: a tf.data iterator.
@@ -68,7 +68,7 @@ def order_of(iterator: Any) -> str:
 
 
 def can_count(iterator: Any) -> bool:
-    """Return whether another process gets the same batches if it draws as many.
+    """Return whether another process gets the same batches by drawing the same number.
 
     Args:
         iterator: an iterator.
@@ -119,7 +119,7 @@ class IteratorPosition:
         self.taken = PositionForSave({})
 
     def begin(self) -> None:
-        """Keep the state before the first batch, if it is the only thing that knows the order.
+        """Keep the state before the first batch, if nothing else determines the order.
 
         A shuffle without a seed takes its order from random numbers of this process. They are in
         the state, which is small as long as nothing is buffered.

@@ -37,7 +37,7 @@ def reason_not_savable(iterator: Any) -> str | None:
 
 
 def reason_not_restorable(iterator: Any) -> str | None:
-    """Return why TensorFlow's saved state of an iterator cannot restore it, or None.
+    """Return why an iterator cannot be restored from TensorFlow's saved state of it, or None.
 
     Args:
         iterator: a tf.data iterator, or anything else, for which None is returned.

@@ -1,4 +1,4 @@
-"""The position in the data of a custom loop: saves and resumes passes of `manager.data(...)`."""
+"""Saves and resumes the position in the data of a custom loop: passes of `manager.data(...)`."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ from ckptkit.run.manifest import DATA, Manifest
 from ckptkit.tracking.data_anchor import AnchorUse
 from ckptkit.tracking.leaves import Leaf, PythonLeaf, Tensors
 from ckptkit.tracking.python_state import program_random, set_program_random
-from ckptkit.writing.anchor_files import stored_anchors
+from ckptkit.writing.data_anchor_files import stored_anchors
 
 
 class LoopData:
@@ -123,7 +123,7 @@ class LoopData:
         self._restored = dict(tensors)
 
     def resumed_from(self, manifest: Manifest) -> None:
-        """Note the anchors of a restored checkpoint, for further saves to share.
+        """Note the anchors of a restored checkpoint, so that later saves share them.
 
         Args:
             manifest: its manifest.
@@ -159,7 +159,7 @@ class LoopData:
         return bool(self._passes)
 
     def end_broken_off_passes(self) -> None:
-        """End the passes that the program left early, because it continues with something else."""
+        """End the passes that the program has left early and does not continue."""
         for each in self._passes:
             if each.broken_off:
                 self._end(each)
@@ -246,7 +246,7 @@ class LoopData:
             self._random_at_place = None
 
     def done(self) -> None:
-        """Count the batches of a step that is now complete."""
+        """Mark every batch drawn so far as trained, because a step is complete."""
         for each in self._passes:
             each.done = each.drawn
 

@@ -1,4 +1,4 @@
-"""The checking process: a fresh Python without the user's code or a GPU, with a time limit."""
+"""Checks an export in a fresh Python without the user's code or a GPU, within a time limit."""
 
 from __future__ import annotations
 

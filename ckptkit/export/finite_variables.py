@@ -1,4 +1,4 @@
-"""The check that a live model is finite before it is published."""
+"""Checks that a live model is finite before it is published."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A digest of a graph's computation, equal in all processes that trace the same code."""
+"""Computes a digest of a graph that is equal in all processes that trace the same code."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The form of a Keras model's inputs, and a sample of them."""
+"""Finds the form of a Keras model's inputs, and makes a sample of them."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ import tensorflow as tf
 from ckptkit.compat import keras_models
 from ckptkit.errors import ExportError
 from ckptkit.export import tensor_names
+from ckptkit.printable_text import sentence
 
 
 @dataclass(frozen=True)
@@ -103,7 +104,8 @@ def _known(model: Any, data_specs: Any) -> dict[str, Any]:
         found = keras_models.input_signature(model)
     except (TypeError, ValueError) as error:
         raise ExportError(
-            f"The form of the inputs of {model.name!r} is unknown: {error} Pass sample=batch."
+            f"The form of the inputs of {model.name!r} is unknown: {sentence(error)} Pass "
+            "sample=batch."
         ) from error
     return _by_parameter(model, tuple(tensor_names.plain_specs(each) for each in found))
 

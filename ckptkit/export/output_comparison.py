@@ -1,4 +1,4 @@
-"""Comparison of an exported signature's outputs with those of the live model. Pure."""
+"""Compares an exported signature's outputs with those of the live model. Pure."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Comparison of the checking process's outputs with those of the live model."""
+"""Proves an export right: compares the outputs of the checking process and the live model."""
 
 from __future__ import annotations
 

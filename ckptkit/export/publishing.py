@@ -1,4 +1,4 @@
-"""Exporting a model from start to end: trace, write, check and publish it, or leave nothing."""
+"""Exports a model from start to end: traces, writes, checks and publishes it, or leaves nothing."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The endpoints of an export: functions whose input form is known, each with a sample."""
+"""Finds the endpoints of an export: functions whose input form is known, each with a sample."""
 
 from __future__ import annotations
 
@@ -14,6 +14,7 @@ from ckptkit.compat import object_attributes
 from ckptkit.errors import ConfigError, ExportError
 from ckptkit.export import tensor_names
 from ckptkit.export.keras_inputs import keras_endpoint_inputs
+from ckptkit.printable_text import sentence
 
 SERVE = "serve"
 SERVING_DEFAULT = "serving_default"
@@ -185,8 +186,8 @@ def _itself(model: Any, sample: Any, data: DataForm, given: Mapping[str, Any]) -
         if is_known:
             raise
         raise ExportError(
-            f"{error} It would be the default signature; signatures={{'serving_default': ...}} "
-            "chooses another one."
+            f"{sentence(error)} It would be the default signature; signatures={{'serving_default': "
+            f"...}} chooses another one."
         ) from error
 
 

@@ -1,4 +1,4 @@
-"""Stable names for tensors in nested structures, and sample inputs made from their forms."""
+"""Names the tensors in nested structures, and makes sample inputs from their forms."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Tracing of endpoints into graphs with stable names, and writing them as a SavedModel."""
+"""Traces endpoints into graphs with stable names, and writes them as a SavedModel."""
 
 from __future__ import annotations
 
@@ -16,6 +16,7 @@ import numpy as np
 import tensorflow as tf
 import xxhash
 
+from ckptkit.bundle.tensor_bundle import open_reader, read_value
 from ckptkit.compat import tf_functions
 from ckptkit.errors import CorruptCheckpointError, ExportError
 from ckptkit.export import graph_digest, tensor_names
@@ -23,7 +24,6 @@ from ckptkit.export.signatures import SERVING_DEFAULT, Endpoint
 from ckptkit.exports.export_record import TensorForm
 from ckptkit.storage.plain_paths import plain_directory
 from ckptkit.tracking.reachable_objects import visit
-from ckptkit.writing.tensor_bundle import open_reader, read_value
 
 _VARIABLE = "/.ATTRIBUTES/VARIABLE_VALUE"
 
@@ -57,12 +57,12 @@ class Traced:
 
     @property
     def sample(self) -> dict[str, tf.Tensor]:
-        """The same arguments by input name."""
+        """The arguments for calling the live model, by input name."""
         return dict(zip(self.names, tf.nest.flatten(list(self.arguments)), strict=True))
 
     @property
     def half(self) -> bool:
-        """Whether it computes something in 16 bits."""
+        """Whether the graph computes something in 16 bits."""
         return tf_functions.computes_in_16_bits(self.signature)
 
     @property
@@ -292,7 +292,8 @@ def write(
             raise
         raise ExportError(
             "a function uses a table or another resource that is neither in the model nor in the "
-            f"function's closure. Make it an attribute of a tf.Module, and export that. {error}"
+            "function's closure. Make it an attribute of a tf.Module, and export that. TensorFlow "
+            f"says: {error}"
         ) from error
 
 

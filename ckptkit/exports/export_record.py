@@ -1,4 +1,4 @@
-"""The record of an exported version, `EXPORT.json`: its source, its signatures, its files."""
+"""Reads and writes `EXPORT.json`, the record of an exported version: source, signatures, files."""
 
 from __future__ import annotations
 
@@ -130,7 +130,7 @@ def encode_export(record: ExportRecord) -> bytes:
 
 
 def decode_export(data: bytes, where: Path) -> ExportRecord:
-    """Decode a record.
+    """Return the record in the bytes of `EXPORT.json`.
 
     Raises:
         ExportError: If it is not a record, was changed, or has a newer format.

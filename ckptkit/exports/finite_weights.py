@@ -1,4 +1,4 @@
-"""The check that weights are finite before they are published."""
+"""Checks that the weights of a checkpoint are finite before they are published."""
 
 from __future__ import annotations
 

@@ -16,8 +16,8 @@ from pathlib import Path
 
 import xxhash
 
-from ckptkit.ownership import process_lock
-from ckptkit.ownership.process_lock import Machine, this_machine
+from ckptkit.ownership import kernel_lock
+from ckptkit.ownership.machine_identity import Machine, this_machine
 from ckptkit.storage.files import FileSystem, storage_errors
 
 QUIET_SECS = 3600.0
@@ -46,9 +46,10 @@ def new_name(machine: Machine | None = None) -> str:
 
 
 def lock_of(base: Path, owner: str) -> Path:
-    """Return the file that an owner locks while it is running.
+    """Return the lock file of an exporting process.
 
-    It is made before the owner's directories, and removed after them.
+    The process holds the lock while it runs. It creates the file before its directories, and
+    removes it last.
     """
     return base / f".lock-{owner}"
 
@@ -95,7 +96,7 @@ def _hold(path: Path) -> int | None:
     It may be removed, because a new file is unlocked for a moment.
     """
     try:
-        descriptor = process_lock.hold(path)
+        descriptor = kernel_lock.hold(path)
     except (BlockingIOError, FileNotFoundError):
         return None
     with suppress(FileNotFoundError):
@@ -158,7 +159,7 @@ def _dead(base: Path, name: str, paths: list[Path], here: str, now: float) -> It
     if not os.path.lexists(lock):
         yield True  # a lock file is made before its directory, and removed after it
         return
-    held = process_lock.is_held(lock)
+    held = kernel_lock.is_held(lock)
     if held is None:  # this file system does not support such locks
         yield now - _last_change([lock, *paths]) > QUIET_SECS
         return

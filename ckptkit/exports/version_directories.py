@@ -1,4 +1,4 @@
-"""Base directories of exported versions: how numbered versions are written, published, removed.
+"""Writes, publishes and removes the numbered versions in a base directory.
 
 TensorFlow Serving may load the largest number in the directory at any moment. So a version is
 written and checked under a name that is not a number, and then renamed. `docs/format.md` has the
@@ -19,7 +19,7 @@ from ckptkit.exports.export_record import EXPORT_RECORD, ExportRecord, encode_ex
 from ckptkit.exports.unfinished_versions import clean_up, owner
 from ckptkit.layout import expanded, url_of
 from ckptkit.log import logger
-from ckptkit.run.audit_instructions import written
+from ckptkit.run.audit_paths import path_to_write
 from ckptkit.run.manifest import FileEntry
 from ckptkit.run.verify import file_entry
 from ckptkit.storage.files import FileSystem, storage_errors
@@ -69,10 +69,10 @@ def check_base(directory: object) -> Path:
     base = expanded(text)
     if base.is_file():
         raise ConfigError(
-            f"{base} is a file; a directory is needed to publish a model in. Move the file away, "
-            "or name another directory."
+            f"{base} is a file. Expected a directory to publish a model in. Move the file away, or "
+            "name another directory."
         )
-    return written(base)
+    return path_to_write(base)
 
 
 def version_number(name: str) -> int | None:
@@ -205,7 +205,7 @@ def sync(
         if path.is_symlink() or not (path.is_dir() or path.is_file()):
             raise ExportError(
                 f"{path} is not a regular file, so a copy of {directory.name} could not be served "
-                f"elsewhere."
+                "elsewhere. Replace it by a copy of the file that it stands for."
             )
         if path.is_dir():
             directories.append(path)

@@ -56,7 +56,7 @@ class CallbackStates:
         }
 
     def get(self) -> dict[str, Any]:
-        """Return the states of the callbacks with such methods, by callback."""
+        """Return the states of the callbacks that have methods to get and set them, by callback."""
         return {
             name: methods[0]()
             for name, callback in self._callbacks.items()

@@ -1,4 +1,4 @@
-"""The public `CheckpointCallback`, which passes Keras' events to a `FitDriver`."""
+"""The public `CheckpointCallback`, which passes Keras' events to a `FitEvents`."""
 
 from __future__ import annotations
 
@@ -12,8 +12,8 @@ from ckptkit.compat import keras_fit
 from ckptkit.errors import ConfigError
 from ckptkit.export.export_spec import ExportSpec, as_spec, is_switched_off
 from ckptkit.keras import csv_rows
-from ckptkit.keras.fit.fit_assembly import open_fit
-from ckptkit.keras.fit.fit_driver import FitDriver
+from ckptkit.keras.fit.fit_events import FitEvents
+from ckptkit.keras.fit.fit_opening import open_fit
 from ckptkit.keras.open_bar_line import OpenBarLine
 from ckptkit.keras.other_callbacks import OtherCallbacks
 from ckptkit.keras.trial_directory import trial_directory
@@ -100,7 +100,7 @@ class CheckpointCallback(keras.callbacks.Callback):
             self._options = with_absolute_paths(self._options)
         self._given = directory
         self._export = as_spec(export)
-        self._fit: FitDriver | None = None
+        self._fit: FitEvents | None = None
         self._line: OpenBarLine | None = None
 
     def set_params(self, params: Any) -> None:
@@ -146,6 +146,7 @@ class CheckpointCallback(keras.callbacks.Callback):
             self._fit.abandon()
             self._fit = None
         _check_only_one(call.callback_list.callbacks)
+        _check_no_backup(call.callback_list.callbacks)
         others = OtherCallbacks(call.callback_list, self)
         self._line = OpenBarLine(others)
         manager = (
@@ -238,4 +239,18 @@ def _check_only_one(callbacks: list[Any]) -> None:
             f"Expected one CheckpointCallback in fit: one run records a training. Received: "
             f"{len(ours)}, for {directories}. Keep one of them; to keep other checkpoints "
             "too, combine policies: keep=ckptkit.KeepLatest(2) | ckptkit.KeepBest('val_loss')."
+        )
+
+
+def _check_no_backup(callbacks: list[Any]) -> None:
+    """Check that a `fit` has no `BackupAndRestore`, which would also resume the run.
+
+    Raises:
+        ConfigError: If it has one.
+    """
+    if any(isinstance(each, keras.callbacks.BackupAndRestore) for each in callbacks):
+        raise ConfigError(
+            "keras.callbacks.BackupAndRestore and CheckpointCallback would both resume this "
+            "run, from different positions. Delete BackupAndRestore(...) from callbacks: "
+            "CheckpointCallback does its work."
         )

@@ -1,4 +1,4 @@
-"""The file of a `CSVLogger`: a resume removes the rows that the run wrote after its checkpoint.
+"""Removes the rows that a run wrote into a `CSVLogger`'s file after the restored checkpoint.
 
 Several runs may write to one file. So each row is noted in the journal before it is written, and
 only lines that were noted are removed.
@@ -12,7 +12,7 @@ from typing import Any
 
 import keras
 
-from ckptkit.keras.builtin_callbacks import flush_open_files
+from ckptkit.keras.callback_files import flush_open_files
 from ckptkit.log import logger
 from ckptkit.run.events import CsvRow, Event, SetAside
 from ckptkit.run.fresh_start import this_life
@@ -115,8 +115,8 @@ def _remove_rows(name: str, size: int, noted: Collection[bytes]) -> None:
     """Remove noted rows from the part of a file after `size` bytes, and warn of what stays."""
     if _size_of(name) < size:
         logger.warning(
-            "%s is shorter than it was when the checkpoint was taken, so it is another file or was "
-            "cut: its lines stay, and rows of repeated epochs follow",
+            "%s is shorter than it was when the checkpoint was taken, so it is another file, or "
+            "was cut. Its lines stay, and rows of repeated epochs follow",
             name,
         )
         return
@@ -130,9 +130,9 @@ def _remove_rows(name: str, size: int, noted: Collection[bytes]) -> None:
             os.ftruncate(file.fileno(), size + len(kept))
     if foreign:
         logger.warning(
-            "%s has %d lines after the checkpoint that this run is not known to have written: they "
-            "stay. If they are this run's, its repeated epochs are there twice. To avoid that, "
-            "give each run a file of its own",
+            "%s has %d lines after the checkpoint that another program may have written, so they "
+            "stay. If this run has written them, its repeated epochs are in the file twice. Give "
+            "each run its own file",
             name,
             foreign,
         )

@@ -1,4 +1,4 @@
-"""ObservedCallbacks: the list of a fit's callbacks, which notices which of them stops training."""
+"""Replaces the list of a fit's callbacks by one that notices which callback stops training."""
 
 from __future__ import annotations
 

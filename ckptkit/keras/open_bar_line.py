@@ -1,4 +1,4 @@
-"""The line of Keras' progress bar, which stays open until the epoch ends."""
+"""Ends the open line of Keras' progress bar before a log line is printed."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from ckptkit.log import begin_new_line_after
 
 
 class OpenBarLine:
-    """The progress bar of a `fit`, after which a log line begins a line of its own.
+    """Makes each log line begin a line of its own after the progress bar of a `fit`.
 
     Args:
         callbacks: all callbacks of the `fit`.
@@ -33,7 +33,7 @@ class OpenBarLine:
         begin_new_line_after(self._open_line)
 
     def epoch_ended(self) -> None:
-        """Note that the bar has ended its line. Call this after its own end of the epoch."""
+        """Note that the bar has ended its line; call this after the bar's own end of the epoch."""
         self._ended = progress_bar.shown_line(self._bar())
 
     def _open_line(self) -> Hashable | None:

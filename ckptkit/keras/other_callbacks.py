@@ -1,4 +1,4 @@
-"""The other callbacks of a `fit`, which a replay hides from Keras."""
+"""Hides the user's callbacks from Keras during a replay, and saves and restores their state."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import weakref
 from collections.abc import Callable, Iterator
 from typing import Any
 
-from ckptkit.keras import builtin_callbacks, csv_rows
+from ckptkit.keras import callback_files, csv_rows
 from ckptkit.keras.callback_state import CallbackStates
 from ckptkit.keras.observed_callbacks import ObservedCallbacks
 from ckptkit.layout import RunLayout
@@ -43,9 +43,6 @@ class OtherCallbacks:
     Args:
         callback_list: the `CallbackList` of the `fit`. It is not kept alive.
         ours: the `CheckpointCallback` of the `fit`.
-
-    Raises:
-        ConfigError: If one of them cannot be used together with `CheckpointCallback`.
     """
 
     def __init__(self, callback_list: Any, ours: Any) -> None:
@@ -54,7 +51,6 @@ class OtherCallbacks:
         self._all = [each for each in callback_list.callbacks if each is not ours]
         self._states: CallbackStates | None = None
         self._journal: tuple[Journal, RunLayout] | None = None
-        builtin_callbacks.refuse_backup_and_restore(self._all)
 
     def use_journal(self, journal: Journal, layout: RunLayout) -> None:
         """Record in the run's journal which rows the callbacks write to CSV files.
@@ -66,7 +62,7 @@ class OtherCallbacks:
         self._journal = journal, layout
 
     def put_first(self) -> None:
-        """Make Keras pass its events to them before `CheckpointCallback`.
+        """Make Keras pass its events to the other callbacks before `CheckpointCallback`.
 
         A state that is saved at an event then includes what they do at it.
         """
@@ -166,11 +162,11 @@ class OtherCallbacks:
         # In this order: the saved state already includes the effect of the current event, and
         # overwrites it.
         self.begin(attributes)
-        builtin_callbacks.continue_tensorboard_counts(self._all, train_calls, test_calls)
+        callback_files.continue_tensorboard_counts(self._all, train_calls, test_calls)
         self.tell(seen)
-        process_state = builtin_callbacks.process_state(self._all)
+        process_state = callback_files.process_state(self._all)
         lost = self.give_back(attributes, state)
-        builtin_callbacks.restore_process_state(process_state)
+        callback_files.restore_process_state(process_state)
         if self._journal is not None and csv_rows.has_csv_files(self._all):
             events = read_journal(self._journal[1], wanted=csv_rows.WANTED).events
             csv_rows.remove_later_rows(self._all, state["files"], events)
@@ -180,8 +176,8 @@ class OtherCallbacks:
 
     def flush(self) -> None:
         """Flush the files that the callbacks have open."""
-        builtin_callbacks.flush_open_files(self._all)
+        callback_files.flush_open_files(self._all)
 
     def close(self) -> None:
         """Close the callbacks' event files, which Keras leaves open if `fit` ends early."""
-        builtin_callbacks.close_event_files(self._all)
+        callback_files.close_event_files(self._all)

@@ -1,4 +1,4 @@
-"""How earlier starts of a training ended, read or inferred from the journal. Pure."""
+"""Finds how earlier starts of a training ended: as recorded in the journal, or inferred. Pure."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from typing import get_args
 from ckptkit.exit_codes import ExitCode
 from ckptkit.launcher.exit_cause import Cause
 from ckptkit.launcher.restart_decision import EarlierEnd
-from ckptkit.ownership.process_lock import Machine
+from ckptkit.ownership.machine_identity import Machine
 from ckptkit.run.events import (
     AttemptEnded,
     Event,

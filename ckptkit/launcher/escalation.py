@@ -1,4 +1,4 @@
-"""When to send SIGTERM to a training, to its group, and then SIGKILL. Pure."""
+"""Decides when to send SIGTERM to a training, then to its group, and then SIGKILL. Pure."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The cause of a training's end, from its exit code, its output and its reports. Pure."""
+"""Determines why a training ended, from its exit code, its output and its reports. Pure."""
 
 from __future__ import annotations
 

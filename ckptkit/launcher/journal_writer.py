@@ -1,4 +1,4 @@
-"""A thread that writes the launcher's events to the journal.
+"""Writes the launcher's events to the journal on a thread of its own.
 
 So storage that hangs delays no signal and no deadline.
 """

@@ -1,4 +1,4 @@
-"""Recording this launcher's events in the journal, and reading those of earlier launchers.
+"""Records this launcher's events in the journal, and reads those of earlier launchers.
 
 Once a training runs, this file raises no storage errors: an event is lost instead.
 """
@@ -24,8 +24,9 @@ from ckptkit.launcher.restart_decision import EarlierEnd
 from ckptkit.layout import RunLayout, run_layout
 from ckptkit.log import logger
 from ckptkit.ownership.claims import Claim, list_claims
-from ckptkit.ownership.process_lock import hold, is_held, this_machine
-from ckptkit.run.audit_instructions import written
+from ckptkit.ownership.kernel_lock import hold, is_held
+from ckptkit.ownership.machine_identity import this_machine
+from ckptkit.run.audit_paths import path_to_write
 from ckptkit.run.checkpoint_catalog import list_checkpoints
 from ckptkit.run.events import Event, LaunchEnded, LaunchStarted, NoticeReceived, SignalReceived
 from ckptkit.run.journal import Journal, start_launcher_journal
@@ -93,7 +94,7 @@ class LaunchHistory:
             ConfigError: If `run` is not a path.
             StorageError: If the disk refuses.
         """
-        layout = RunLayout(written(run_layout(run).root).resolve())
+        layout = RunLayout(path_to_write(run_layout(run).root).resolve())
         if layout not in self._journals:
             with storage_errors("start the launcher's journal in", layout.root):
                 self._journals[layout] = start_launcher_journal(

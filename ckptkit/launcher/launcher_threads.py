@@ -1,4 +1,4 @@
-"""Starting threads without which the launcher can still work."""
+"""Starts threads that the launcher can work without."""
 
 from __future__ import annotations
 
@@ -28,5 +28,9 @@ def start_or_warn(
     try:
         return start_thread(partial(target, *arguments), name)
     except ThreadRefusedError as error:
-        logger.warning("the launcher works without its thread %s: %s", name, error)
+        logger.warning(
+            "the launcher continues without its thread %s, which could not be started: %s",
+            name,
+            error,
+        )
         return None

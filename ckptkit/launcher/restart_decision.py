@@ -1,4 +1,4 @@
-"""The decision whether to restart a training after its end. Pure.
+"""Decides whether to restart a training after its end. Pure.
 
 An ordered stop costs nothing. All other ends count against two budgets. Both are reset when the
 newest committed step advances, so a training that crashes sometimes but makes progress is restarted

@@ -117,7 +117,7 @@ def put_back(environ: Mapping[str, str]) -> None:
                 restarts,
             )
         case str(reason):
-            logger.warning("not put back into Slurm's queue: %s", reason)
+            logger.warning("the job was not put back into Slurm's queue: %s", reason)
 
 
 def _words(done: subprocess.CompletedProcess[str]) -> str:

@@ -106,7 +106,13 @@ class StopHandling:
         """Tell the training that a notice came or was cancelled."""
         if notice.cancelled:
             if self.reasons.withdraw(notice):
-                logger.warning("the machine stays after all (%s)", _words(notice))
+                logger.warning(
+                    "the notice that this machine will go away was cancelled (%s)%s",
+                    _words(notice),
+                    ": there is no deadline any more"
+                    if self.reasons.escalation is None
+                    else ", but another reason to stop remains",
+                )
                 if self.child is not None:
                     self._send_deadline(self.child, notice)
         else:

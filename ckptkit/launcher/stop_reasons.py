@@ -1,4 +1,4 @@
-"""The reasons why a training has to end, each with its own deadline. Pure.
+"""Keeps the reasons why a training has to end, each with its own deadline. Pure.
 
 So a notice that is cancelled removes only its own deadline.
 """
@@ -67,8 +67,8 @@ class StopReasons:
             self.stage = "asked"
         return known
 
-    def hangs(self, deadline: Escalation) -> None:
-        """Add a deadline for a training that makes no progress."""
+    def note_hang(self, deadline: Escalation) -> None:
+        """Set the deadline by which a stalled training is ended."""
         self._hang = deadline
 
     def ended(self) -> None:

@@ -1,4 +1,4 @@
-"""A thread for all work that waits for storage.
+"""Runs all work that waits for storage on a thread of its own.
 
 So storage that hangs delays no signal and no deadline of the training.
 """

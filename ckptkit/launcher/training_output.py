@@ -11,6 +11,7 @@ import logging
 import os
 import select
 import threading
+import time
 from collections import deque
 from contextlib import suppress
 from logging.handlers import RotatingFileHandler
@@ -66,19 +67,23 @@ class TrainingLog:
             self._left_out += len(data)
 
     def close(self, patience_secs: float) -> None:
-        """Write the queued output, and close the log after at most `patience_secs`."""
+        """Write the queued output and close the log, or give up after `patience_secs`.
+
+        If the storage is too slow, the log's thread continues until the launcher ends.
+        """
         if self._thread is not None and not self._ended:
+            deadline = time.monotonic() + patience_secs
             try:
                 self._queue.put(None, timeout=patience_secs)
             except Full:
                 return
-            self._thread.join(patience_secs)
+            self._thread.join(max(deadline - time.monotonic(), 0.0))
 
     def _write(self, path: Path) -> None:
         try:
             if path.parent.is_symlink() or path.is_symlink():
                 raise OSError(
-                    "it is a symbolic link, and those are never followed out of a run directory"
+                    "it is a symbolic link, which ckptkit does not follow out of a run directory"
                 )
             path.parent.mkdir(parents=True, exist_ok=True)
             handler = _Raw(

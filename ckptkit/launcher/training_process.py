@@ -1,4 +1,4 @@
-"""A started training process in its own session, and the channel to it."""
+"""Starts a training in a session of its own, and exchanges messages with it."""
 
 from __future__ import annotations
 

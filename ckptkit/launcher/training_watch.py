@@ -139,7 +139,7 @@ class TrainingWatch:
                 time.sleep(
                     LOOK_SECS
                 )  # wait until its stacks are written, before it is asked to end
-            self._reasons.hangs(escalation(time.monotonic(), self._settings.grace_secs))
+            self._reasons.note_hang(escalation(time.monotonic(), self._settings.grace_secs))
             self._child.ask("no progress", self._settings.grace_secs)
             self._child.send(signal.SIGTERM)
         self._history.record(Stalled(secs=secs, phase=phase, step=step, ended=end))

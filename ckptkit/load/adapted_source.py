@@ -1,4 +1,4 @@
-"""What preprocessing layers have learnt, as further entries of a source of weights."""
+"""Adds what preprocessing layers have learnt to a source of weights."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from typing import Any
 import keras
 import tensorflow as tf
 
+from ckptkit.bundle import tensor_bundle
 from ckptkit.compat import keras_models
 from ckptkit.errors import CheckpointError
 from ckptkit.load.formats import FoundFormat
@@ -22,7 +23,6 @@ from ckptkit.run.manifest import ADAPTED
 from ckptkit.tracking.adapted_layers import adapted_leaves, described
 from ckptkit.tracking.leaves import Tensors
 from ckptkit.tracking.reachable_objects import visit
-from ckptkit.writing import tensor_bundle
 
 
 @dataclass(frozen=True)

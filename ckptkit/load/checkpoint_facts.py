@@ -1,4 +1,4 @@
-"""Facts about a checkpoint other than its tensors, and their differences. No TensorFlow."""
+"""Reads and compares facts about a checkpoint other than its tensors. No TensorFlow."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Weights in TensorFlow's checkpoint files: of a run, of `tf.train.Checkpoint`, of a SavedModel."""
+"""Reads weights from TensorFlow's files: of a run, of `tf.train.Checkpoint`, of a SavedModel."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from ckptkit.bundle import tensor_bundle
 from ckptkit.compat import keras_models, keras_saving, tf_checkpoint
 from ckptkit.errors import CheckpointError, CheckpointNotFoundError, ConfigError
 from ckptkit.layout import CheckpointName
@@ -17,7 +18,6 @@ from ckptkit.load.weight_source import WeightSource, form_of, live_weights
 from ckptkit.run.checkpoint_catalog import Checkpoint
 from ckptkit.run.manifest import EVALUATED, RESULT, WEIGHTS, TensorEntry
 from ckptkit.tracking.leaves import path_of
-from ckptkit.writing import tensor_bundle
 
 VARIABLES = Path("variables") / "variables"
 """The prefix of the checkpoint inside a SavedModel."""
@@ -227,7 +227,8 @@ def _the_one(
     known = ", ".join(repr(each) for each in models)
     if not models:
         raise CheckpointNotFoundError(
-            f"{where} holds no weights of a Keras model. Expected a model among state={{...}}."
+            f"{where} contains no Keras model. The training did not pass one in `state`. Choose a "
+            "run that saved a model."
         )
     if name is not None:
         raise CheckpointNotFoundError(f"{where} holds no model {name!r}. Expected one of: {known}.")

@@ -10,6 +10,8 @@ from typing import Any
 
 import tensorflow as tf
 
+from ckptkit.bundle.bundle_check import check_bundle
+from ckptkit.bundle.tensor_bundle import judging_tensorflow
 from ckptkit.compat import tf_functions
 from ckptkit.errors import CheckpointNotFoundError, ConfigError, CorruptCheckpointError, ExportError
 from ckptkit.exports.export_record import read_export
@@ -20,8 +22,6 @@ from ckptkit.load.exported_signature import ExportedTensor, Signature
 from ckptkit.load.formats import SAVED_MODEL, Format, FoundFormat, path_of, recognise
 from ckptkit.position import whole_number
 from ckptkit.storage.plain_paths import opened, plain_directory
-from ckptkit.writing.bundle_check import check_bundle
-from ckptkit.writing.tensor_bundle import judging_tensorflow
 
 DEFAULTS = ("serving_default", "serve")
 """The names of signatures that a call of the model tries, in this order."""
@@ -174,14 +174,14 @@ def _directory_of(path_or_base: object, version: int | None) -> Path:
     if found.format is Format.SAVED_MODEL:
         if version is not None:
             raise ConfigError(
-                f"{base} is one SavedModel, not a base with versions. Received: "
-                f"version={version}; leave it out."
+                f"{base} is a single SavedModel, so version={version} does not apply. Leave "
+                "version out, or name the directory that contains the versions."
             )
         return base
     if found.format not in (Format.RUN, Format.VERSIONS):
         raise ConfigError(
-            f"{base} is a {found.format}, not a SavedModel. ckptkit.load_model and "
-            "ckptkit.load_weights read those."
+            f"{base} is not a SavedModel (found: {found.format}). Load it with "
+            "ckptkit.load_model or ckptkit.load_weights."
         )
     versions = versions_in(base) if base.is_dir() else {}
     if not versions:

@@ -1,4 +1,4 @@
-"""A signature of an exported model: takes arrays, checks them, and returns arrays by name."""
+"""Calls a signature of an exported model: checks the arrays, and returns arrays by name."""
 
 from __future__ import annotations
 
@@ -8,9 +8,9 @@ from typing import Any
 
 import tensorflow as tf
 
+from ckptkit.bundle.tensor_bundle import first_line
 from ckptkit.errors import ConfigError
 from ckptkit.restore.state_comparison import shown_form
-from ckptkit.writing.tensor_bundle import first_line
 
 
 @dataclass(frozen=True)

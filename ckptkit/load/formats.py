@@ -82,7 +82,7 @@ def recognise(source: object) -> FoundFormat:
 
 
 def path_of(source: object) -> Path:
-    """Return an argument as a path.
+    """Return an argument of the user as a path, after checking that it is one.
 
     Raises:
         ConfigError: If it is not a path, or is the URL of an object store.

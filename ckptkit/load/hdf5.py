@@ -1,4 +1,4 @@
-"""Safe reading of HDF5 files from untrusted sources.
+"""Reads HDF5 files from untrusted sources safely.
 
 Links out of a file are not followed, and a declared size must match the stored bytes.
 """
@@ -187,11 +187,14 @@ def check_dataset(dataset: Any) -> None:
             f"{_where(dataset)} keeps its values in another file. Expected values in this file; "
             "links are not followed."
         )
-    if dataset.shape is None or dataset.dtype.hasobject:
+    if dataset.shape is None:
         raise CorruptCheckpointError(
-            f"{_where(dataset)} does not contain numbers. Expected the values of a weight. "
-            f"Received "
-            f"the type {dataset.dtype}."
+            f"{_where(dataset)} is empty. Expected the values of a weight."
+        )
+    if dataset.dtype.hasobject:
+        raise CorruptCheckpointError(
+            f"{_where(dataset)} holds {dataset.dtype}, not numbers. Expected the values of a "
+            "weight."
         )
     declared, stored = (
         math.prod(dataset.shape) * dataset.dtype.itemsize,

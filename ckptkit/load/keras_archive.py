@@ -1,4 +1,4 @@
-"""Verification of .keras files, which are zip archives with a CRC-32 for each member.
+"""Verifies .keras files, which are zip archives with a CRC-32 for each member.
 
 Imports no TensorFlow.
 """

@@ -1,4 +1,4 @@
-"""Weights that an order alone does not identify: those of layers that could change places."""
+"""Finds weights that an order alone does not identify, as their layers could change places."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A limit on the memory that building a model from an untrusted file may take."""
+"""Limits the memory that building a model from an untrusted file may take."""
 
 from __future__ import annotations
 

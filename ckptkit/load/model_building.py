@@ -1,4 +1,4 @@
-"""Building a Keras model from a configuration, with one clear error for each cause."""
+"""Builds a Keras model from a configuration, with one clear error for each cause."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ def building(path: Path) -> Iterator[None]:
     except (TypeError, ImportError, AttributeError) as error:
         _say_missing(path, error)
         raise ConfigError(
-            f"The model in {path} cannot be built: {_said(error)} Pass your own classes and "
+            f"The model in {path} cannot be built: {_said(error)}. Pass your own classes and "
             "functions as custom_objects={'Name': Name}; get_config of each class must return "
             "all its arguments."
         ) from error
@@ -61,13 +61,13 @@ def building(path: Path) -> Iterator[None]:
         RecursionError,
     ) as error:
         _say_missing(path, error)
-        raise CorruptCheckpointError(f"Keras cannot load {path}: {_said(error)}") from error
+        raise CorruptCheckpointError(f"Keras cannot load {path}: {_said(error)}.") from error
     except MemoryError as error:
         raise not_read(path, errno.ENOMEM) from error
     except OSError as error:
         if error.errno is not None and proven_damage(error, path) is None:
             raise not_read(path, error.errno, _said(error)) from error
-        raise CorruptCheckpointError(f"Keras cannot load {path}: {_said(error)}") from error
+        raise CorruptCheckpointError(f"Keras cannot load {path}: {_said(error)}.") from error
 
 
 def _say_missing(path: Path, error: BaseException) -> None:
@@ -94,4 +94,4 @@ def _said(error: BaseException) -> str:
         " ".join(text.partition("Full object config")[0].partition("config={")[0].split())
         or type(error).__name__
     )
-    return text if len(text) <= 400 else f"{text[:400]}..."
+    return text.rstrip(".") if len(text) <= 400 else f"{text[:400]} [...]"

@@ -12,6 +12,7 @@ from typing import Any
 
 import tensorflow as tf
 
+from ckptkit.bundle.tensor_bundle import SUFFIX, open_reader
 from ckptkit.compat import tf_checkpoint, tf_functions
 from ckptkit.errors import CheckpointNotFoundError, ConfigError, CorruptCheckpointError
 from ckptkit.exports.version_directories import versions_in
@@ -22,7 +23,6 @@ from ckptkit.load.keras_files import legacy_group
 from ckptkit.load.model_loading import CONFIG, MEMBER, TRAINING_CONFIG
 from ckptkit.storage.files import read_bounded, storage_errors
 from ckptkit.storage.proof_of_damage import judging
-from ckptkit.writing.tensor_bundle import SUFFIX, open_reader
 
 _MOST_BYTES = 64 * 1024 * 1024
 _MOST_GRAPH_BYTES = 1 << 31
@@ -89,7 +89,7 @@ def describe(found: FoundFormat, version: int | None = None) -> Description:
     """
     if version is not None and found.format is not Format.VERSIONS:
         raise ConfigError(
-            f"{found.path} is a {found.format}, which has no versions or steps. Received: "
+            f"{found.path} has no versions or steps (found: {found.format}). Received: "
             f"{version}; leave it out."
         )
     if found.format is Format.VERSIONS:

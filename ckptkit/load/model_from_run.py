@@ -124,7 +124,8 @@ def _entry(checkpoint: Checkpoint, name: str | None) -> StateEntry:
     if name is None and len(models) != 1:
         if not models:
             raise CheckpointNotFoundError(
-                f"{checkpoint.path} holds no Keras model. Expected one among state={{...}}."
+                f"{checkpoint.path} contains no Keras model. The training did not pass one in "
+                "`state`. Choose a run that saved a model."
             )
         raise ConfigError(
             f"{checkpoint.path} contains several models ({known}). Name one, as in "

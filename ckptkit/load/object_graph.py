@@ -11,10 +11,10 @@ from typing import Any
 import keras
 import tensorflow as tf
 
+from ckptkit.bundle import tensor_bundle
 from ckptkit.compat import tf_checkpoint
 from ckptkit.compat.tf_checkpoint import GraphNode
 from ckptkit.errors import CheckpointNotFoundError, ConfigError
-from ckptkit.writing import tensor_bundle
 
 _NOT_OF_THE_MODEL = frozenset(
     {

@@ -1,4 +1,4 @@
-"""Opening saved weights of any format, with what preprocessing layers have learnt."""
+"""Opens saved weights of any format, with what preprocessing layers have learnt."""
 
 from __future__ import annotations
 

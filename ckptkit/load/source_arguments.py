@@ -1,4 +1,4 @@
-"""Which arguments of `load_weights` and `load_model` a format has. Imports no TensorFlow."""
+"""Checks which arguments of `load_weights` and `load_model` a format has. No TensorFlow."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ def check_arguments(found: FoundFormat, step: int | str | None, name: str | None
         raise ConfigError(f"step is a number, 'latest' or 'best'. Received: step={step!r}.")
     if step is not None and (found.format is not Format.RUN or found.step is not None):
         one = (
-            f"{found.path} is a {found.format}"
+            f"{found.path} is no run (found: {found.format})"
             if found.step is None
             else "the path already names one checkpoint of a run"
         )
@@ -31,6 +31,6 @@ def check_arguments(found: FoundFormat, step: int | str | None, name: str | None
         )
     if name is not None and found.format in (Format.KERAS, Format.HDF5):
         raise ConfigError(
-            f"name chooses one of several models, and {found.path}, a {found.format}, holds one. "
+            f"name chooses one of several models, and {found.path} ({found.format}) holds one. "
             f"Received: name={name!r}; leave it out."
         )

@@ -1,4 +1,4 @@
-"""The list of tensors in a file or checkpoint, in one form for all formats. No TensorFlow."""
+"""Lists the tensors in a file or checkpoint, in one form for all formats. No TensorFlow."""
 
 from __future__ import annotations
 

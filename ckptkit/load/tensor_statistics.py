@@ -1,4 +1,4 @@
-"""Statistics of one tensor: minimum, maximum, mean, and counts of NaN and infinity. Pure."""
+"""Computes minimum, maximum and mean of a tensor, and counts its NaN and infinity. Pure."""
 
 from __future__ import annotations
 

@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 
+from ckptkit.bundle import tensor_bundle
 from ckptkit.compat import tf_checkpoint
 from ckptkit.load import hdf5
 from ckptkit.load.checkpoint_weights import VARIABLES
@@ -19,7 +20,6 @@ from ckptkit.load.model_description import Description, describe
 from ckptkit.load.object_graph import read_graph
 from ckptkit.load.tensor_list import UNREADABLE, VARIABLE, Tensor, of_manifest, part_of
 from ckptkit.run.checkpoint_catalog import Checkpoint
-from ckptkit.writing import tensor_bundle
 
 
 @dataclass(frozen=True)

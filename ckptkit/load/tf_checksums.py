@@ -17,16 +17,16 @@ from typing import Any
 
 import tensorflow as tf
 
-from ckptkit.errors import CorruptCheckpointError
-from ckptkit.storage.proof_of_damage import judging
-from ckptkit.writing.bundle_check import check_bundle
-from ckptkit.writing.tensor_bundle import (
+from ckptkit.bundle.bundle_check import check_bundle
+from ckptkit.bundle.tensor_bundle import (
     SUFFIX,
     first_line,
     judging_tensorflow,
     open_reader,
     restore,
 )
+from ckptkit.errors import CorruptCheckpointError
+from ckptkit.storage.proof_of_damage import judging
 
 _SHARD = re.compile(r"\.data-(\d{5})-of-(\d{5})$")
 

@@ -1,4 +1,4 @@
-"""A list of saved weights, in one form for all formats, with a function that reads some."""
+"""Lists saved weights in one form for all formats, with a function that reads chosen ones."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Checks of the arguments and the calls of `CheckpointManager`'s methods."""
+"""Checks the arguments of `CheckpointManager`'s methods, and from where they are called."""
 
 from __future__ import annotations
 

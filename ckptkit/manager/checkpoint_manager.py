@@ -21,9 +21,9 @@ from ckptkit.restore.newest_checkpoint import verify_before_restore
 from ckptkit.run.checkpoint_catalog import Checkpoint, list_names
 from ckptkit.run.stored_run import StoredRun
 from ckptkit.session.closing import is_orderly_exit
-from ckptkit.session.finish_record import check_finished_by
+from ckptkit.session.failure_report import reports_failure
+from ckptkit.session.finished_runs import check_finished_by
 from ckptkit.session.options import CallbackOptions, ManagerOptions, make_options, takes_options
-from ckptkit.session.remote_control import reports_failure
 from ckptkit.session.session import Session
 from ckptkit.tracking.one_device import check_one_device
 from ckptkit.tracking.state_check import check_state, ensure_built
@@ -163,7 +163,7 @@ class CheckpointManager(TrainingLoops):
             if wanted is None:
                 self._check_has_checkpoints()  # a fresh start has moved the checkpoints away
                 return session.restore_newest()
-            session.changes.check(wanted)
+            session.resume.changes.check(wanted)
             return session.restore(wanted)
         except BaseException as error:
             if not was_open:

@@ -10,7 +10,7 @@ from typing import Any
 from ckptkit.errors import ConfigError
 from ckptkit.log import logger
 from ckptkit.position import RunPosition
-from ckptkit.session.finish_record import (
+from ckptkit.session.finished_runs import (
     is_trained_to_end_here,
     note_found_finished,
     note_trained_to_end,
@@ -80,7 +80,7 @@ def batches(session: Session, dataset: Iterable[Any]) -> Iterator[Any]:
     # After a break, the generator of batches has to end at once, not when it is collected.
     with session.loop.training(), closing(session.tracked.data.batches(dataset)) as batches:
         while True:
-            with session.stopwatch.during("data"):
+            with session.phases.stopwatch.during("data"):
                 batch = next(batches, _END)
             if batch is _END:
                 return

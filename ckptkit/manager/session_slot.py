@@ -10,8 +10,8 @@ from typing import Any
 from ckptkit.errors import ConfigError
 from ckptkit.log import show_by_default
 from ckptkit.session import process_registry
+from ckptkit.session.failure_report import reports_failure
 from ckptkit.session.options import RunOptions
-from ckptkit.session.remote_control import reports_failure
 from ckptkit.session.session import Session
 from ckptkit.workers.cluster import check_one_worker
 

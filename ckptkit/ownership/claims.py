@@ -1,4 +1,4 @@
-"""Claims: directories in `lock/` that say which process owns a run; reading and making them.
+"""Reads and makes claims: directories in `lock/` that say which process owns a run.
 
 `lock/` holds one claim for each process that took the run, numbered upwards. The highest number
 owns the run. A claim is a directory that appears complete, under a name that only one process can
@@ -25,8 +25,8 @@ import msgspec
 from ckptkit.errors import RunLockedError, StorageError
 from ckptkit.layout import RunLayout, claim_number, writing_attempt
 from ckptkit.log import logger
-from ckptkit.ownership import process_lock
-from ckptkit.ownership.process_lock import Machine, this_machine
+from ckptkit.ownership import kernel_lock
+from ckptkit.ownership.machine_identity import Machine, this_machine
 from ckptkit.storage.files import DISK, FileSystem, names_in, storage_errors
 from ckptkit.storage.json_bytes import json_bytes
 
@@ -127,15 +127,15 @@ class Claim:
             return
 
     def is_held(self) -> bool | None:
-        """Whether a process that this kernel knows of holds the lock on it; see `is_running`.
+        """Whether a process that this kernel knows holds the lock on the claim; see `is_running`.
 
         Returns:
             None if the kernel cannot tell.
         """
-        return process_lock.is_held(self.path / OWNER)
+        return kernel_lock.is_held(self.path / OWNER)
 
     def is_running(self, here: Machine) -> bool | None:
-        """Whether the process that made it is running, as far as this kernel can prove it.
+        """Whether the process that made the claim is running, as far as this kernel can prove that.
 
         A process in another container on the same kernel has another host name, and its lock is
         seen. That nobody holds the lock is a proof only if both see the same file: each mount of a
@@ -264,7 +264,7 @@ def make_claim(files: FileSystem, layout: RunLayout, number: int, owner: Owner) 
         files.create(hidden / OWNER, encode_owner(_placed(owner, hidden)))
         files.create(hidden / ALIVE, encode_sign("0"))
         with storage_errors("lock", hidden):
-            descriptor = process_lock.hold(hidden / OWNER)
+            descriptor = kernel_lock.hold(hidden / OWNER)
         files.sync_dir(hidden)
         won = _rename(files, hidden, layout.claim(number))
     except BaseException:
@@ -317,7 +317,7 @@ def reuse_claim(
         StorageError: If the disk refuses, or another process has locked the claim (`EWOULDBLOCK`).
     """
     with storage_errors("lock", previous.path):
-        descriptor = process_lock.hold(previous.path / OWNER)
+        descriptor = kernel_lock.hold(previous.path / OWNER)
     try:
         # The lock was taken by path. If another process has renamed the directory meanwhile, the
         # locked claim is not the last one any more.

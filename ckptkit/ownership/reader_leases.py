@@ -19,8 +19,8 @@ import msgspec
 
 from ckptkit.errors import StorageError
 from ckptkit.layout import CheckpointName, RunLayout
-from ckptkit.ownership import process_lock
-from ckptkit.ownership.process_lock import Machine, this_machine
+from ckptkit.ownership import kernel_lock
+from ckptkit.ownership.machine_identity import Machine, this_machine
 from ckptkit.storage.files import NO_SPACE, FileSystem
 from ckptkit.storage.json_bytes import json_bytes
 
@@ -76,7 +76,7 @@ def _place(layout: RunLayout, name: CheckpointName) -> tuple[Path | None, int]:
                 )
             )
         )
-        descriptor = process_lock.hold(temporary)
+        descriptor = kernel_lock.hold(temporary)
         temporary.rename(path)
     except OSError:
         with suppress(OSError):
@@ -153,7 +153,7 @@ def _leases(layout: RunLayout) -> list[Path]:
 def _running(path: Path, machine: Machine) -> ReaderLease | None:
     """Return a lease, or None if its process has ended or its content is damaged."""
     try:
-        lease = msgspec.json.decode(process_lock.read_small(path), type=ReaderLease)
+        lease = msgspec.json.decode(kernel_lock.read_small(path), type=ReaderLease)
     except PermissionError:
         # Another user's lease, which cannot be read. Its checkpoint is unknown, and it must not be
         # removed.
@@ -162,7 +162,7 @@ def _running(path: Path, machine: Machine) -> ReaderLease | None:
         return None
     reader = Machine(lease.host, lease.boot)
     if reader.is_same_kernel(machine):
-        held = process_lock.is_held(path)
+        held = kernel_lock.is_held(path)
         if held:
             return lease
         # A reader in another container may have the file through another mount, with locks of its

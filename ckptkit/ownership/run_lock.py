@@ -40,7 +40,7 @@ from ckptkit.ownership.claims import (
     remove_dead_saves,
     reuse_claim,
 )
-from ckptkit.ownership.process_lock import Machine, this_machine
+from ckptkit.ownership.machine_identity import Machine, this_machine
 from ckptkit.process_hooks import AfterFork, AtExit, after_fork, at_exit
 from ckptkit.storage.files import NO_SPACE, FileSystem, names_in, storage_errors
 from ckptkit.storage.symlinks import refuse_links

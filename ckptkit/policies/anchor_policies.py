@@ -117,7 +117,7 @@ class AdaptiveAnchors(AnchorPolicy):
     def __post_init__(self) -> None:
         if not self.redraw_secs >= 0 or not 0 <= self.share <= 1:
             raise ConfigError(
-                "redraw_secs is a time in seconds from 0 on, and share a number from 0 to 1. "
+                "redraw_secs is a duration in seconds, 0 or more, and share a number from 0 to 1. "
                 f"Received: {self!r}."
             )
 

@@ -84,7 +84,7 @@ class SavePolicy(ComparesMetrics):
         raise no_truth_value(self)
 
     def never_due_without_epochs(self) -> bool:
-        """Returns whether this policy never saves in a loop that counts steps and no epochs."""
+        """Return whether this policy never saves in a loop that counts steps and no epochs."""
         return False
 
     def never_due_without(self, missing: Container[str]) -> bool:

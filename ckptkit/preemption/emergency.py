@@ -1,4 +1,4 @@
-"""The pure decision what to save before the machine goes away."""
+"""Decides what to save before the machine goes away. Pure."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The preemption policy: which signals stop a run, and how it ends then."""
+"""The preemption policy says which signals stop a run, and how the process then ends."""
 
 from __future__ import annotations
 

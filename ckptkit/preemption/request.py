@@ -1,4 +1,4 @@
-"""Requests to stop: from a signal, a command, or the program itself."""
+"""Holds requests to stop: from a signal, a command, or the program itself."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Signal handlers that only store a request, and a thread that reports signals at once.
+"""Turns signals into requests to stop: handlers store them, and a thread reports them at once.
 
 Python runs a handler when the main thread returns to Python code. That may take as long as a
 training step or a compilation. The C part of the interpreter writes the signal's number into a file

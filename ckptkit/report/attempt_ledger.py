@@ -63,7 +63,7 @@ class StepStretch:
 
     @property
     def has_trained(self) -> bool:
-        """Whether it has begun a step."""
+        """Whether the stretch has begun a step."""
         return self.trained_at is not None or self.last > self.first
 
     def at(self, step: int) -> float:
@@ -173,17 +173,17 @@ class Attempt:
 
     @property
     def goes_on(self) -> bool:
-        """Whether its process still runs."""
+        """Whether the process of the attempt still runs."""
         return self.end is None and self.outcome != "unknown"
 
     @property
     def left_no_word(self) -> bool:
-        """Whether it was killed while it trained, so it may have done more steps than recorded."""
+        """Whether the attempt was killed in training, perhaps after more steps than recorded."""
         return self.outcome == "dead" and (self.trained_at is not None or self.steps_done > 0)
 
     @property
     def last_moment(self) -> float:
-        """When it ended, or its last sign of life if its process still runs."""
+        """When the attempt ended, or its last sign of life if its process still runs."""
         return self.last_sign if self.end is None else self.end
 
     @property

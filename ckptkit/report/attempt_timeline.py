@@ -1,4 +1,4 @@
-"""The rows of the report's time axis: phases and marks of each attempt, and resume links. Pure."""
+"""Builds the rows of the report's time axis: phases, marks and resume links of attempts. Pure."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Journal times, clamped to a range in which arithmetic is safe. Pure.
+"""Clamps journal times to a range in which arithmetic is safe. Pure.
 
 A journal may come from anywhere, so its times may be absurd.
 """

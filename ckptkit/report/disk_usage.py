@@ -1,5 +1,6 @@
-"""Measures the disk usage of a run, and lists moved files; only reads, and follows no links.
+"""Measures the disk usage of a run.
 
+It also lists what was moved to `quarantine/` or `aside/`. It only reads, and does not follow links.
 Files that training deletes during the walk count as gone.
 """
 
@@ -17,7 +18,7 @@ from ckptkit.report.checkpoint_table import FoundCheckpoint
 from ckptkit.run.events import Event, PassedOver, RolledBack, SetAside
 from ckptkit.run.manifest import Manifest, read_manifest
 from ckptkit.run.quarantine import quarantined
-from ckptkit.run.roll_back import is_rolled_back
+from ckptkit.run.rollback import is_rolled_back
 from ckptkit.storage.files import storage_errors
 
 _DEEPEST = 50

@@ -1,4 +1,4 @@
-"""The events of an attempt as annotations on a time axis. Pure."""
+"""Turns the events of an attempt into annotations on a time axis. Pure."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The report as one self-contained HTML file: a document, and the script that draws it.
+"""Renders the report as one self-contained HTML file: a document, and the script that draws it.
 
 The script consists of the modules in `page/`, joined into one text. Text from journals is data in
 it: JSON without any `<`, so that nothing can end the script element, and the script turns it into

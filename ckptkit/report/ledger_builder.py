@@ -1,4 +1,4 @@
-"""Building the ledger of a run from the events of its journal.
+"""Builds the ledger of a run from the events of its journal.
 
 Pure, except that it asks the system whether a process still runs.
 """
@@ -213,7 +213,7 @@ def _attempt(record: _Record, launches: Launches) -> Attempt:
 
 
 def unsaved_attempts(events: Sequence[Event], now: float) -> list[str]:
-    """Return a sentence for each attempt since the last fresh start that was killed unsaved.
+    """Return a sentence for each attempt of this life that was killed before its first save.
 
     Args:
         events: the events of the journal.

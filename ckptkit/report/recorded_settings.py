@@ -1,4 +1,4 @@
-"""The recorded environment and configuration of a run, and their changes. Pure."""
+"""Collects the recorded environment and configuration of a run, with all changes. Pure."""
 
 from __future__ import annotations
 

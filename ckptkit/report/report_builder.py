@@ -1,4 +1,4 @@
-"""Building the document of a report from a run on disk. Reads only; takes no lock."""
+"""Builds the document of a report from a run on disk. Reads only; takes no lock."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The summary of a report: totals, wall time, remarks and interventions. Pure."""
+"""Summarises a run for its report: totals, wall time, remarks and interventions. Pure."""
 
 from __future__ import annotations
 

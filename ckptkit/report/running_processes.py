@@ -1,4 +1,4 @@
-"""Whether the process of an attempt still runs on this machine."""
+"""Checks whether the process of an attempt still runs on this machine."""
 
 from __future__ import annotations
 

@@ -52,7 +52,7 @@ class StretchBuilder:
 
     @property
     def has_trained(self) -> bool:
-        """Whether it has begun a step."""
+        """Whether the stretch has begun a step."""
         return self.trained_at is not None or self.last > self.first
 
     def build(self) -> StepStretch:

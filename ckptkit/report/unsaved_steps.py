@@ -1,4 +1,4 @@
-"""Words for the steps of a killed process, whose exact number is unknown. Pure.
+"""Describes the lost steps of a killed process, whose exact number is unknown. Pure.
 
 The last line of the journal before a kill is a lower bound, and is shown as one.
 """

@@ -1,7 +1,7 @@
 """Restores the learned state of preprocessing layers before a step is traced.
 
-Tracing turns vocabularies and boundaries into constants. So they are assigned before the rest of
-the state, and traced functions with other values are deleted.
+Tracing bakes vocabularies and boundaries into the function as constants. So they are restored
+first. Functions that were traced with different values are deleted, and are traced again.
 """
 
 from __future__ import annotations
@@ -12,6 +12,7 @@ from typing import Any
 
 import keras
 
+from ckptkit.bundle import tensor_bundle
 from ckptkit.compat import keras_adapted
 from ckptkit.log import logger
 from ckptkit.restore.state_comparison import leaf_key
@@ -20,7 +21,6 @@ from ckptkit.run.manifest import ADAPTED
 from ckptkit.tracking.adapted_layers import AdaptedLeaf, described
 from ckptkit.tracking.leaves import Tensors
 from ckptkit.tracking.tracker import Tracked
-from ckptkit.writing import tensor_bundle
 
 
 class AdaptedRestore:

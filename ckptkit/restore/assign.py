@@ -11,6 +11,7 @@ import keras
 import numpy as np
 import tensorflow as tf
 
+from ckptkit.bundle import tensor_bundle
 from ckptkit.compat import keras_models
 from ckptkit.errors import IncompatibleStateError
 from ckptkit.log import logger
@@ -24,8 +25,7 @@ from ckptkit.tracking.leaves import Leaf, LeafGroup, PythonLeaf
 from ckptkit.tracking.snapshot import describe_leaves, evaluated_key, result_key
 from ckptkit.tracking.state_check import unbuilt_parts
 from ckptkit.tracking.tracker import Tracked
-from ckptkit.writing import tensor_bundle
-from ckptkit.writing.anchor_files import read_anchor
+from ckptkit.writing.data_anchor_files import read_anchor
 
 
 def check_compatible(checkpoint: Checkpoint, tracked: Tracked, state: Mapping[str, Any]) -> None:
@@ -212,9 +212,9 @@ def weights_of(checkpoint: Checkpoint, tracked: Tracked, *, best: bool = False) 
     missing = [leaf.path for leaf in leaves if leaf.key not in values]
     if missing:
         raise IncompatibleStateError(
-            f"{checkpoint.path} does not have {missing[0]}"
-            + (f" and {len(missing) - 1} more" if missing[1:] else "")
-            + " of the model in the program. Nothing was assigned."
+            f"{checkpoint.path} lacks {len(missing)} of the weights of this program's model, "
+            f"such as {missing[0]}. Nothing was assigned. Build the model as the run did, or "
+            "choose another checkpoint."
         )
     before = [(leaf, leaf.capture()) for leaf in leaves]
     try:

@@ -15,7 +15,9 @@ METRICS = "metrics"
 
 @dataclass(frozen=True)
 class MetricPairs:
-    """The saved value for each variable of a model's metrics, if the metrics have changed.
+    """Which saved key fills each variable of a metric.
+
+    Only models whose metrics have changed are listed.
 
     Args:
         taken_from: the saved key for each key in the program; None for a new variable.

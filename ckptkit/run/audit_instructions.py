@@ -1,4 +1,4 @@
-"""The instructions of `ckptkit audit` to a training: directories, extra saves, where to pause.
+"""Reads and writes what `ckptkit audit` tells a training: directories, extra saves, where to pause.
 
 The audit names a file with the instructions in an environment variable, so the training's code
 stays unchanged. Runs and exports of the training are written into the audit's directory.
@@ -15,7 +15,7 @@ from typing import Annotated
 import msgspec
 
 from ckptkit.errors import ConfigError
-from ckptkit.ownership.process_lock import read_small
+from ckptkit.ownership.kernel_lock import read_small
 
 ENVIRONMENT = "CKPTKIT_AUDIT"
 """The environment variable that names the file, for the training and its children."""
@@ -23,12 +23,12 @@ ENVIRONMENT = "CKPTKIT_AUDIT"
 HELD = "held"
 """The phase of a training that pauses at a step until the audit interrupts it."""
 
-ORDERS_VERSION = 1
+INSTRUCTIONS_VERSION = 1
 ELSEWHERE = "elsewhere"
 
 
 @dataclass(frozen=True, kw_only=True)
-class Orders:
+class AuditInstructions:
     """The instructions of an audit for one start of a training.
 
     Args:
@@ -47,10 +47,10 @@ class Orders:
     hold_step: Annotated[int, msgspec.Meta(ge=0)] = 0
     hold_run: str = ""
     hold: str = ""
-    version: int = ORDERS_VERSION
+    version: int = INSTRUCTIONS_VERSION
 
     def own(self, path: Path) -> Path:
-        """Return the path to write to instead of `path` in the user's code.
+        """Return where to write instead of `path`.
 
         That is `path` itself if it is below `home`, else a path below `home`.
         """
@@ -62,21 +62,21 @@ class Orders:
         )
 
     def found(self, path: Path) -> Path:
-        """Return the path to read from: the training's copy of `path` if it exists, else `path`."""
+        """Return where to read: the training's copy of `path` if it exists, else `path` itself."""
         own = self.own(path)
         return own if own.exists() else path
 
 
-def write_orders(path: Path, orders: Orders) -> None:
+def write_instructions(path: Path, instructions: AuditInstructions) -> None:
     """Write the instructions for a training that is about to start.
 
     Raises:
         OSError: If the system refuses.
     """
-    path.write_bytes(msgspec.json.encode(orders) + b"\n")
+    path.write_bytes(msgspec.json.encode(instructions) + b"\n")
 
 
-def orders_of(environment: Mapping[str, str]) -> Orders | None:
+def instructions_of(environment: Mapping[str, str]) -> AuditInstructions | None:
     """Return the instructions for this process; None if no audit has started it.
 
     Raises:
@@ -87,35 +87,16 @@ def orders_of(environment: Mapping[str, str]) -> Orders | None:
     if not name:
         return None
     try:
-        orders = msgspec.json.decode(read_small(Path(name)), type=Orders)
+        instructions = msgspec.json.decode(read_small(Path(name)), type=AuditInstructions)
     except (OSError, ValueError, RecursionError) as error:
         raise ConfigError(
             f"{ENVIRONMENT}={name} names a file with instructions of `ckptkit audit` that cannot "
             f"be read: {error}. Unset {ENVIRONMENT} to train outside of an audit."
         ) from error
-    if orders.version > ORDERS_VERSION:
+    if instructions.version > INSTRUCTIONS_VERSION:
         raise ConfigError(
-            f"{name} has version {orders.version}; this ckptkit reads up to {ORDERS_VERSION}. Use "
-            f"the same version of ckptkit for the audit and the training."
+            f"{name} has version {instructions.version}; this ckptkit reads up to "
+            f"{INSTRUCTIONS_VERSION}. Use the same version of ckptkit for the audit and the "
+            "training."
         )
-    return orders
-
-
-def written(path: Path) -> Path:
-    """Return the path to write to, in place of `path` in the user's code.
-
-    Raises:
-        ConfigError: see `orders_of`.
-    """
-    orders = orders_of(os.environ)
-    return path if orders is None else orders.own(path)
-
-
-def looked_at(path: Path) -> Path:
-    """Return the path to read from instead of `path` in the user's code.
-
-    Raises:
-        ConfigError: see `orders_of`.
-    """
-    orders = orders_of(os.environ)
-    return path if orders is None else orders.found(path)
+    return instructions

@@ -1,4 +1,4 @@
-"""Requests to a training process: save now, or save and stop.
+"""Writes and reads requests to a training process: save now, or save and stop.
 
 A request is a small file, which the training polls once a second. It names the attempt that has to
 serve it, so the next attempt ignores an old request. The clocks of both processes may differ.
@@ -17,7 +17,7 @@ from typing import Literal
 import msgspec
 
 from ckptkit.layout import RunLayout
-from ckptkit.ownership.process_lock import read_small
+from ckptkit.ownership.kernel_lock import read_small
 from ckptkit.storage.files import TEMPORARY, FileSystem
 from ckptkit.storage.json_bytes import json_bytes
 from ckptkit.storage.symlinks import refuse_links

@@ -7,12 +7,12 @@ from collections.abc import Sequence
 from ckptkit.errors import ConfigError
 from ckptkit.layout import RunLayout
 from ckptkit.log import logger
-from ckptkit.run.commit import set_aside
 from ckptkit.run.events import Event, SetAside
-from ckptkit.run.fresh_records import FreshRecord, write_record
+from ckptkit.run.fresh_start_labels import fresh_start_labels, has_acted
+from ckptkit.run.fresh_start_records import FreshStartRecord, write_record
 from ckptkit.run.journal import Journal, best_effort
 from ckptkit.run.journal_reader import read_journal
-from ckptkit.run.label_history import has_acted, label_history
+from ckptkit.run.set_aside import set_aside
 from ckptkit.storage.files import DISK, FileSystem, names_in
 
 _MOST_DOUBTS = 3
@@ -36,7 +36,7 @@ def set_aside_earlier_lives(
             training to lose.
         StorageError: If the disk refuses.
     """
-    history = label_history(layout, files)
+    history = fresh_start_labels(layout, files)
     if has_acted(layout, label, history, files):
         with best_effort(journal, f"record the fresh start {label!r}"):
             _record(files, layout, label)
@@ -58,13 +58,15 @@ def set_aside_earlier_lives(
     write_record(
         files,
         layout,
-        FreshRecord(label=label, attempt=journal.attempt, time=journal.now(), moved_to=moved_to),
+        FreshStartRecord(
+            label=label, attempt=journal.attempt, time=journal.now(), moved_to=moved_to
+        ),
     )
     journal.record_durable(SetAside(label=label, moved_to=moved_to))
 
 
 def _record(files: FileSystem, layout: RunLayout, label: str) -> None:
-    """Write the record of a label of which only the journal tells, as in runs of earlier versions.
+    """Write the record of a label that only the journal has, as in runs of earlier versions.
 
     Raises:
         StorageError: If the disk refuses.
@@ -74,7 +76,7 @@ def _record(files: FileSystem, layout: RunLayout, label: str) -> None:
             write_record(
                 files,
                 layout,
-                FreshRecord(
+                FreshStartRecord(
                     label=label, attempt=event.attempt, time=event.time, moved_to=event.moved_to
                 ),
             )
@@ -114,7 +116,7 @@ def is_known_label(layout: RunLayout, label: str, files: FileSystem = DISK) -> b
     Raises:
         StorageError: If a directory or a journal cannot be read.
     """
-    history = label_history(layout, files)
+    history = fresh_start_labels(layout, files)
     return bool(history.doubts) or has_acted(layout, label, history, files)
 
 
@@ -124,7 +126,7 @@ def labels_to_record(layout: RunLayout, files: FileSystem = DISK) -> tuple[str, 
     Raises:
         StorageError: If a directory or a journal cannot be read.
     """
-    history = label_history(layout, files)
+    history = fresh_start_labels(layout, files)
     return None if history.doubts else history.labels
 
 

@@ -1,4 +1,4 @@
-"""Writing the journal: one JSON line for each event, one file for each attempt.
+"""Writes the journal: one JSON line for each event, one file for each attempt.
 
 A failed line, or failed work after a commit, is reported and does not end a training. A process
 that frees space has to take the run first, and to record what it does. On a disk without a free

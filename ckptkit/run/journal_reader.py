@@ -1,4 +1,4 @@
-"""Reading the journal: the lines of every attempt and launcher of a run, merged by time."""
+"""Reads the journal: the lines of every attempt and launcher of a run, merged by time."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ import msgspec
 
 from ckptkit.layout import RunLayout
 from ckptkit.run.events import EVENTS, Event
-from ckptkit.run.fresh_records import mended_by_records
+from ckptkit.run.fresh_start_records import mended_by_records
 from ckptkit.storage.files import DISK, FileSystem, names_in, storage_errors
 from ckptkit.storage.proof_of_damage import proven_damage
 

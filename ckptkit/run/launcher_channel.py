@@ -16,7 +16,7 @@ from typing import Annotated
 
 import msgspec
 
-from ckptkit.ownership.process_lock import hold, is_held, read_small
+from ckptkit.ownership.kernel_lock import hold, is_held, read_small
 from ckptkit.run.control_requests import ControlRequest, encode_request
 from ckptkit.storage.json_bytes import json_bytes
 

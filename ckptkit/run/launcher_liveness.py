@@ -8,7 +8,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from ckptkit.layout import RunLayout
-from ckptkit.ownership.process_lock import is_held, this_machine
+from ckptkit.ownership.kernel_lock import is_held
+from ckptkit.ownership.machine_identity import this_machine
 from ckptkit.run.events import LaunchDecided, LaunchStarted, Requested
 from ckptkit.run.journal_reader import read_journal, read_launcher
 
@@ -31,7 +32,7 @@ class Launcher:
 
     @property
     def has_ended(self) -> bool:
-        """Whether it has ended. A launcher on another machine may have died without recording that.
+        """Whether the launcher has ended; on another machine, its death may not be recorded.
 
         Raises:
             StorageError: If its journal cannot be read.
@@ -46,7 +47,7 @@ class Launcher:
 
     @property
     def has_heard(self) -> bool:
-        """Whether it has recorded a request to stop.
+        """Whether the launcher has recorded a request to stop.
 
         Raises:
             StorageError: If its journal cannot be read.

@@ -1,4 +1,4 @@
-"""The versions of the libraries on which the exact results of a training depend."""
+"""Reads the versions of the libraries on which the exact results of a training depend."""
 
 from __future__ import annotations
 

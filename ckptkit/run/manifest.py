@@ -17,7 +17,7 @@ import xxhash
 from ckptkit.errors import CorruptCheckpointError
 from ckptkit.layout import MANIFEST, CheckpointName
 from ckptkit.position import RunPosition
-from ckptkit.run.anchor_entry import AnchorEntry
+from ckptkit.run.data_anchor_entry import AnchorEntry
 from ckptkit.storage.files import DISK, FileSystem
 from ckptkit.storage.json_bytes import json_bytes
 from ckptkit.storage.proof_of_damage import judging
@@ -27,7 +27,10 @@ FORMAT_VERSION = 3
 
 
 def format_version(anchors: tuple[AnchorEntry, ...]) -> int:
-    """Return the version to write: an earlier reader would overlook that batches are counted."""
+    """Return the format version to write: the newest one only if batches are counted.
+
+    An earlier reader would overlook that they are counted.
+    """
     return FORMAT_VERSION if anchors else 2
 
 

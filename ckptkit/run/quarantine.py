@@ -10,10 +10,11 @@ import msgspec
 from ckptkit.errors import CorruptCheckpointError, StorageError
 from ckptkit.layout import RunLayout
 from ckptkit.log import logger
+from ckptkit.printable_text import sentence
 from ckptkit.run.checkpoint_catalog import Checkpoint
-from ckptkit.run.commit import set_aside
 from ckptkit.run.events import PassedOver
 from ckptkit.run.journal import Journal, best_effort
+from ckptkit.run.set_aside import set_aside
 from ckptkit.storage.files import DISK, FileSystem
 from ckptkit.storage.json_bytes import json_bytes
 
@@ -71,7 +72,13 @@ def quarantine(
     ) as refused:  # another user's directory, or the lower layer of an overlay file system
         name = str(checkpoint.name)
         journal.record(PassedOver(checkpoint=name, reason=str(error), moved_to=""))
-        logger.warning("passed over %s: %s It stays in its place: %s", name, error, refused)
+        logger.warning(
+            "checkpoint %s is not used: %s It could not be moved to quarantine/, so it stays in "
+            "checkpoints/: %s",
+            name,
+            sentence(error),
+            refused,
+        )
         return None
     reason = Reason(
         checkpoint=str(checkpoint.name),
@@ -94,7 +101,9 @@ def quarantine(
             moved_to=str(moved.relative_to(layout.root)),
         )
     )
-    logger.warning("passed over %s, moved it to %s: %s", checkpoint.name, moved, error)
+    logger.warning(
+        "checkpoint %s is not used, and was moved to %s: %s", checkpoint.name, moved, error
+    )
     return moved
 
 

@@ -15,8 +15,9 @@ from ckptkit.log import logger
 from ckptkit.ownership.reader_leases import about_to_go, being_read
 from ckptkit.policies import Candidate, KeepPolicy, judge
 from ckptkit.policies.keep_verdicts import always
-from ckptkit.run.checkpoint_catalog import Checkpoint, CheckpointIndex
-from ckptkit.run.commit import remove_checkpoint
+from ckptkit.run.checkpoint_catalog import Checkpoint
+from ckptkit.run.checkpoint_index import CheckpointIndex
+from ckptkit.run.checkpoint_removal import remove_checkpoint
 from ckptkit.run.events import TakenAway
 from ckptkit.run.journal import Journal, best_effort
 from ckptkit.run.pins import pinned

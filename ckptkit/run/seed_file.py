@@ -32,7 +32,7 @@ _MOST_BYTES = 64 * 1024
 
 @dataclass(frozen=True, kw_only=True)
 class SeedRecord:
-    """The content of the file.
+    """The content of `seed.json`.
 
     Args:
         seed: the seed.

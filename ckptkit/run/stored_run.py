@@ -22,7 +22,7 @@ from ckptkit.ownership.reader_leases import held, is_leaving
 from ckptkit.policies import rank
 from ckptkit.policies.metric_direction import ModeOrAuto, given_or_inferred, required
 from ckptkit.position import whole_number
-from ckptkit.run.audit_instructions import looked_at
+from ckptkit.run.audit_paths import path_to_read
 from ckptkit.run.checkpoint_catalog import Checkpoint, list_checkpoints
 from ckptkit.run.events import Event
 from ckptkit.run.journal_reader import JournalView, read_journal
@@ -295,7 +295,7 @@ def is_run(directory: str | os.PathLike[str]) -> bool:
 
     The names are checked because other programs also use a directory `checkpoints/`.
     """
-    layout = RunLayout(looked_at(run_layout(directory).root))
+    layout = RunLayout(path_to_read(run_layout(directory).root))
     return _has(layout.journal, is_journal) or _has(
         layout.checkpoints, lambda name: CheckpointName.parse(name) is not None
     )
@@ -329,7 +329,7 @@ def open_run(directory: str | os.PathLike[str]) -> StoredRun:
         >>> [checkpoint.step for checkpoint in run.checkpoints]
         [1, 2]
     """
-    layout = RunLayout(looked_at(run_layout(directory).root))
+    layout = RunLayout(path_to_read(run_layout(directory).root))
     try:
         return _open(layout)
     except PermissionError as error:

@@ -8,7 +8,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from ckptkit.layout import RunLayout
-from ckptkit.run.audit_instructions import Orders, orders_of
+from ckptkit.run.audit_instructions import AuditInstructions, instructions_of
 from ckptkit.run.checkpoint_catalog import list_checkpoints
 from ckptkit.session.launcher_client import link
 from ckptkit.session.phase import PhaseMachine, SessionPhase
@@ -28,14 +28,14 @@ def audit_pause(
         stopping: the requests to stop.
         is_writing: returns whether a checkpoint is being written in the background.
     """
-    orders = orders_of(os.environ)
+    instructions = instructions_of(os.environ)
     if (
-        orders is None
-        or not orders.hold_step
-        or orders.hold_run not in ("", os.path.realpath(layout.root))
+        instructions is None
+        or not instructions.hold_step
+        or instructions.hold_run not in ("", os.path.realpath(layout.root))
     ):
         return None
-    return _AuditPause(orders, phases, layout, stopping, is_writing)
+    return _AuditPause(instructions, phases, layout, stopping, is_writing)
 
 
 class _AuditPause:
@@ -43,18 +43,18 @@ class _AuditPause:
 
     def __init__(
         self,
-        orders: Orders,
+        instructions: AuditInstructions,
         phases: PhaseMachine,
         layout: RunLayout,
         stopping: Stopping,
         is_writing: Callable[[], bool],
     ) -> None:
-        self._orders, self._phases, self._layout = orders, phases, layout
+        self._instructions, self._phases, self._layout = instructions, phases, layout
         self._stopping, self._is_writing = stopping, is_writing
 
     def __call__(self, step: int) -> None:
-        client, file = link(), Path(self._orders.hold)
-        if step < self._orders.hold_step or client is None or not file.exists():
+        client, file = link(), Path(self._instructions.hold)
+        if step < self._instructions.hold_step or client is None or not file.exists():
             return
         with self._phases.during(SessionPhase.HELD):
             # A short training trains faster than its first checkpoint is written. Killed before

@@ -6,13 +6,14 @@ from contextlib import ExitStack
 
 from ckptkit.errors import Preempted
 from ckptkit.run import events
-from ckptkit.session.finish_record import note_finished
-from ckptkit.session.remote_control import RemoteControl, may_restart
-from ckptkit.session.session_parts import SessionParts
+from ckptkit.session.failure_report import may_restart
+from ckptkit.session.finished_runs import note_finished
+from ckptkit.session.remote_control import RemoteControl
+from ckptkit.session.session_base import SessionBase
 
 
 def close_session(
-    session: SessionParts,
+    session: SessionBase,
     remote: RemoteControl,
     resources: ExitStack,
     error: BaseException | None,
@@ -38,7 +39,7 @@ def close_session(
             raise
 
 
-def _record_end(session: SessionParts, remote: RemoteControl, error: BaseException | None) -> None:
+def _record_end(session: SessionBase, remote: RemoteControl, error: BaseException | None) -> None:
     outcome = _save_the_rest(session, error)
     # Before waiting for the writer: if a save hangs, the reason for the end is still recorded.
     if outcome == "failed":
@@ -59,12 +60,12 @@ def _record_end(session: SessionParts, remote: RemoteControl, error: BaseExcepti
         note_finished(session.options.layout, session.options.state)
     session.journal.record(
         events.AttemptEnded(
-            outcome=outcome, step=session.position.step, spent=session.stopwatch.secs
+            outcome=outcome, step=session.position.step, spent=session.phases.stopwatch.secs
         )
     )
 
 
-def _save_the_rest(session: SessionParts, error: BaseException | None) -> str:
+def _save_the_rest(session: SessionBase, error: BaseException | None) -> str:
     """Save the unsaved state, unless an error has ended training.
 
     Returns:
@@ -93,7 +94,7 @@ def _save_the_rest(session: SessionParts, error: BaseException | None) -> str:
     return outcome
 
 
-def _save(session: SessionParts, trigger: str) -> None:
+def _save(session: SessionBase, trigger: str) -> None:
     if session.done or session.is_saved(session.position):
         return
     partial = session.partial_turn()

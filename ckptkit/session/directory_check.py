@@ -33,7 +33,7 @@ def check_directory(layout: RunLayout) -> None:
         found = recognise(layout.root, names, _home(), _run_around(layout.root))
     if found is not None:
         raise ConfigError(
-            f"{layout.root} {found.what}, and is no place for a new run. Nothing was written. "
+            f"{layout.root} {found.what}, so no run can begin there. Nothing was written. "
             f"{found.way_on}."
         )
 

@@ -51,7 +51,7 @@ class Exactness:
         self._reasons.add(reason)
 
     def drawn(self, who: str, operations: Collection[str], *, traced: bool) -> None:
-        """Report random operations whose state cannot be saved, if there are any, and the cure.
+        """Report random operations whose state cannot be saved, with the remedy.
 
         Args:
             who: what draws from them.

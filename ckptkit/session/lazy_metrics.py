@@ -1,4 +1,4 @@
-"""Metrics that are converted to numbers only when they are read, and never raise."""
+"""Converts metrics to numbers only when they are read; a metric that is no number never raises."""
 
 from __future__ import annotations
 

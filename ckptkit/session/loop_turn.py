@@ -1,4 +1,4 @@
-"""One turn of a loop, and whether it has already trained when it is left early."""
+"""Watches one turn of a loop: whether it has trained already if it is left early."""
 
 from __future__ import annotations
 

@@ -23,7 +23,8 @@ from ckptkit.policies.anchor_policies import AdaptiveAnchors, AnchorPolicy
 from ckptkit.policies.even_spread import SpreadKeeps, SpreadSaves
 from ckptkit.preemption.policy import Preemption
 from ckptkit.restore.hyperparameter_comparison import check_changed
-from ckptkit.run.audit_instructions import orders_of, written
+from ckptkit.run.audit_instructions import instructions_of
+from ckptkit.run.audit_paths import path_to_write
 from ckptkit.run.verify import Depth
 from ckptkit.storage.files import FileSystem
 from ckptkit.tensorboard.event_file_repair import check_directory
@@ -142,7 +143,7 @@ def make_options(
     layout = layout_of(directory)
     if (name := literal_braces(directory)) is not None:
         logger.warning(
-            "the directory %r has %s in it as it stands here. If its value is meant, write an "
+            "the name of the directory %r contains %s literally. If its value is meant, write an "
             "f-string: f%r",
             os.fspath(directory),
             name,
@@ -153,9 +154,9 @@ def make_options(
         name: _CHECKS.get(name, lambda value: value)(value) for name, value in options.items()
     }
     # An audit sets its own saves, so that both trainings save at the same steps.
-    if (orders := orders_of(os.environ)) is not None:
-        checked["save"] = checked["save"] | SpreadSaves(orders.every)
-        checked["keep"] = checked["keep"] | SpreadKeeps(orders.every)
+    if (instructions := instructions_of(os.environ)) is not None:
+        checked["save"] = checked["save"] | SpreadSaves(instructions.every)
+        checked["keep"] = checked["keep"] | SpreadKeeps(instructions.every)
     return RunOptions(layout=layout, state=dict(state), **checked)
 
 
@@ -166,7 +167,7 @@ def layout_of(directory: str | os.PathLike[str]) -> RunLayout:
         ConfigError: If the directory is not a path.
     """
     # Absolute, because the program may change its working directory.
-    return RunLayout(written(run_layout(directory).root.absolute()))
+    return RunLayout(path_to_write(run_layout(directory).root.absolute()))
 
 
 def with_absolute_paths(options: Mapping[str, Any]) -> dict[str, Any]:

@@ -7,22 +7,20 @@ machine, the other the run directory, where storage may be slow or unavailable.
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from typing import Protocol
 
 from ckptkit.errors import CheckpointError
-from ckptkit.exit_codes import PERMANENT_ERRORS
 from ckptkit.log import logger
 from ckptkit.run import events
 from ckptkit.run.control_requests import ANY_ATTEMPT, ControlRequest, Mailbox
 from ckptkit.run.journal import Journal
-from ckptkit.run.launcher_channel import Failure
+from ckptkit.session.failure_report import failure_of
 from ckptkit.session.launcher_client import LauncherClient, link
 from ckptkit.session.options import RunOptions
 from ckptkit.session.phase import PhaseMachine, SessionPhase
-from ckptkit.session.progress import RunProgress
-from ckptkit.session.save_schedule import SaveRequests
+from ckptkit.session.run_progress import RunProgress
+from ckptkit.session.save_requests import SaveRequests
 from ckptkit.session.stopping import Stopping
 from ckptkit.threads import start_thread
 
@@ -43,13 +41,12 @@ Before the first save, only these records show which step a killed process had r
 _PATIENCE_SECS = 1.0
 """Seconds that `close` waits for each thread, which may hang in storage that never answers."""
 
-_LONGEST_MESSAGE = 2000
 
 _IDLE = "idle"
 
 
 class RemoteControlled(Protocol):
-    """The interface of a session that the remote control reports from."""
+    """What `RemoteControl` reads from a session to report its progress."""
 
     @property
     def phases(self) -> PhaseMachine:
@@ -164,7 +161,11 @@ class RemoteControl:
     def _take_notice(self, request: ControlRequest) -> None:
         """Handle a notice from the launcher, which has already logged it."""
         if request.cancelled:
-            logger.warning("the machine stays after all (%s)", request.source)
+            logger.warning(
+                "the notice that this machine will go away was cancelled (%s): there is no "
+                "deadline any more",
+                request.source,
+            )
             self._stopping.stays()
             return
         left_secs = request.left_secs(self._options.clock.now())
@@ -229,30 +230,3 @@ class RemoteControl:
                 reason=self._stopping.served,
                 failure=failure_of(error) if outcome == "failed" else None,
             )
-
-
-def may_restart(error: BaseException) -> bool:
-    """Return whether a restart of the training may succeed after this error."""
-    # Only ckptkit's own classes count: another library may also have a `ConfigError`.
-    kinds = {cls.__name__ for cls in type(error).__mro__ if issubclass(cls, CheckpointError)}
-    return not kinds & PERMANENT_ERRORS.keys()
-
-
-def failure_of(error: BaseException | None) -> Failure | None:
-    """Describe an exception for the launcher."""
-    if error is None:
-        return None
-    # A file name in the message may not be valid Unicode.
-    message = str(error)[:_LONGEST_MESSAGE].encode(errors="backslashreplace").decode()
-    return Failure(error=type(error).__name__, message=message, restart=may_restart(error))
-
-
-@contextmanager
-def reports_failure() -> Iterator[None]:
-    """Report an error in the block, which opens a run, to the launcher."""
-    try:
-        yield
-    except Exception as error:
-        if (client := link()) is not None:
-            client.say(outcome="failed", failure=failure_of(error))
-        raise

@@ -1,4 +1,4 @@
-"""A snapshot between two turns, kept in reserve for a turn that is left in its middle.
+"""Keeps a snapshot in reserve between two turns, for a turn that is left in its middle.
 
 Such a turn has trained, and does not count. So the current state belongs to no step, and must not
 be saved under one. What can be saved is a snapshot from before the turn.
@@ -33,7 +33,7 @@ measured, so it is estimated with a low speed of memory.
 
 
 class Holder(Protocol):
-    """What keeps the snapshot: it is written if the machine goes away in a long turn, too."""
+    """Holds the snapshot, which is also written if the machine goes away in a long turn."""
 
     reserve: Taken | None
 
@@ -45,7 +45,7 @@ class Positioned(Protocol):
 
 
 class Schedule(Protocol):
-    """What has been saved, and the way to a further snapshot."""
+    """What `TurnReserve` needs to know what is saved, and to take a snapshot."""
 
     @property
     def saved_at(self) -> RunPosition: ...
@@ -97,7 +97,7 @@ class TurnReserve:
         self._earned_secs, self._earned_at = ALLOWED_SECS, monotonic()
 
     def of(self, position: RunPosition) -> PartialTurn | None:
-        """Return the newest snapshot if it is of a position, else None."""
+        """Return the newest snapshot if it was taken at a position, else None."""
         taken = self._holder.reserve
         exact = taken is not None and taken.position == position
         return PartialTurn(taken, position) if exact else None

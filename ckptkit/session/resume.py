@@ -17,9 +17,9 @@ from ckptkit.run.journal import Journal
 from ckptkit.run.journal_reader import read_journal
 from ckptkit.run.quarantine import quarantine
 from ckptkit.session.exactness import Exactness
-from ckptkit.session.hyperparameter_changes import HyperparameterChanges
+from ckptkit.session.hyperparameter_conflicts import HyperparameterConflicts
 from ckptkit.session.options import RunOptions
-from ckptkit.session.phase import Stopwatch
+from ckptkit.session.stopwatch import Stopwatch
 from ckptkit.session.tracked_state import TrackedState
 
 if TYPE_CHECKING:
@@ -49,7 +49,7 @@ class Resume:
         options: RunOptions,
         journal: Journal,
         tracked: TrackedState,
-        changes: HyperparameterChanges,
+        changes: HyperparameterConflicts,
         exactness: Exactness,
         stopwatch: Stopwatch,
     ) -> None:

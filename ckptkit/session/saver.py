@@ -6,16 +6,16 @@ import time
 from collections import deque
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
 
 from ckptkit.errors import BackgroundSaveError, StorageError
 from ckptkit.log import logger, size
 from ckptkit.position import RunPosition
 from ckptkit.run import events
-from ckptkit.run.disk_space import Target
 from ckptkit.run.manifest import Manifest
+from ckptkit.run.save_target import SaveTarget
 from ckptkit.session.architecture_saver import ArchitectureSaver
 from ckptkit.session.options import RunOptions
-from ckptkit.session.phase import Stopwatch
 from ckptkit.storage.files import NO_SPACE
 from ckptkit.tracking import snapshot
 from ckptkit.tracking.tracker import Tracked, Tracker
@@ -26,7 +26,11 @@ from ckptkit.writing.checkpoint_writer import (
     Job,
     write_checkpoint,
 )
-from ckptkit.writing.save_cost import CostMeter, available_bytes
+from ckptkit.writing.host_memory import available_bytes
+from ckptkit.writing.save_cost import CostMeter
+
+if TYPE_CHECKING:
+    from ckptkit.session.stopwatch import Stopwatch
 
 
 @dataclass(frozen=True)
@@ -68,7 +72,7 @@ class SnapshotWriter:
     def __init__(
         self,
         options: RunOptions,
-        target: Target,
+        target: SaveTarget,
         on_saved: Callable[[Manifest, float, float], None],
     ) -> None:
         self._options, self._target, self._on_saved = options, target, on_saved
@@ -148,8 +152,8 @@ class SnapshotWriter:
         """
         self._no_space = error
         logger.warning(
-            "NOT SAVED at %s, and training continues: %s Earlier checkpoints are untouched; "
-            "the next save tries again",
+            "NOT SAVED at %s, and training continues. Earlier checkpoints are untouched, and the "
+            "next save tries again: %s",
             position,
             error,
         )
@@ -190,8 +194,8 @@ class SnapshotWriter:
         """
         if self._no_space is not None:
             raise BackgroundSaveError(
-                f"The newest save, at {self.unsaved}, was not written: {self._no_space} Earlier "
-                f"checkpoints are untouched.",
+                f"The newest save, at {self.unsaved}, was not written. Earlier checkpoints are "
+                f"untouched. The reason: {self._no_space}",
                 self._no_space,
             ) from self._no_space
 
@@ -222,7 +226,7 @@ class Saver:
     def __init__(
         self,
         options: RunOptions,
-        target: Target,
+        target: SaveTarget,
         tracker: Tracker,
         stopwatch: Stopwatch,
         on_saved: Callable[[Manifest, float, float], None],

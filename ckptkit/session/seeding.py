@@ -11,7 +11,7 @@ import xxhash
 from ckptkit.errors import ConfigError
 from ckptkit.layout import TRIAL, RunLayout, journal_attempt
 from ckptkit.log import logger
-from ckptkit.run.audit_instructions import orders_of
+from ckptkit.run.audit_instructions import instructions_of
 from ckptkit.run.checkpoint_catalog import list_checkpoints
 from ckptkit.run.seed_file import LARGEST_SEED, keep_seed, read_seed
 from ckptkit.session.directory_check import check_directory
@@ -107,10 +107,10 @@ def _has_attempts(layout: RunLayout, files: FileSystem) -> bool:
 
 def _draw(layout: RunLayout) -> int:
     """Draw a seed; in an audit, the same one for each of its trainings of this run."""
-    orders = orders_of(os.environ)
-    if orders is None:
+    instructions = instructions_of(os.environ)
+    if instructions is None:
         return secrets.randbelow(LARGEST_SEED) + 1
     # The trainings are compared, so they must not differ in their seeds. Each has a directory of
     # its own, and the same path below it.
-    place = os.path.relpath(os.path.realpath(layout.root), os.path.realpath(orders.home))
+    place = os.path.relpath(os.path.realpath(layout.root), os.path.realpath(instructions.home))
     return xxhash.xxh3_64_intdigest(os.fsencode(place)) % LARGEST_SEED + 1

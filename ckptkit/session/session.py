@@ -11,18 +11,18 @@ from ckptkit.run.checkpoint_catalog import Checkpoint
 from ckptkit.session.audit_pause import audit_pause
 from ckptkit.session.closing import close_session
 from ckptkit.session.draw_replacement import replace_draws
-from ckptkit.session.finish_record import record_finished
+from ckptkit.session.finished_runs import record_finished
 from ckptkit.session.opening import open_run
 from ckptkit.session.options import RunOptions
 from ckptkit.session.remote_control import RemoteControl
 from ckptkit.session.saver import Taken
-from ckptkit.session.session_parts import SessionParts
+from ckptkit.session.session_base import SessionBase
 from ckptkit.session.tensorboard_hook import TensorBoardHook
 from ckptkit.session.tracked_state import TrackedState
 from ckptkit.workers.cluster import Alone, Cluster
 
 
-class Session(SessionParts):
+class Session(SessionBase):
     """A run that is open for training in this process, from `start` to `close`.
 
     `start` is a transaction. If any step fails, the lock, the signal handlers and the threads are
@@ -77,7 +77,7 @@ class Session(SessionParts):
             self._remote.start()
             resources.callback(self.stopping.close)
             self.stopping.start()
-            resources.callback(self.changes.close)
+            resources.callback(self.resume.changes.close)
             self.progress.after_step = audit_pause(
                 self.phases, self.options.layout, self.stopping, lambda: self.saves.saver.is_writing
             )
@@ -121,7 +121,7 @@ class Session(SessionParts):
         self.stopping.serve()
 
     def finish(self, taken: Taken | None = None) -> None:
-        """Save the state at the end of training; see `SaveSchedule.save_final`.
+        """Save the state at the end of training; see `SaveCoordinator.save_final`.
 
         Raises:
             BackgroundSaveError: If this save or an earlier one failed. If only an earlier save

@@ -17,10 +17,10 @@ from ckptkit.run import events
 from ckptkit.run.checkpoint_catalog import list_checkpoints
 from ckptkit.run.journal import Journal
 from ckptkit.session.options import RunOptions
-from ckptkit.session.output_redirect import TerminalOutput
 from ckptkit.session.phase import PhaseMachine, SessionPhase
-from ckptkit.session.progress import RunProgress
+from ckptkit.session.run_progress import RunProgress
 from ckptkit.session.saver import Saver, Taken
+from ckptkit.session.stdout_redirect import TerminalOutput
 from ckptkit.threads import start_timer
 
 if TYPE_CHECKING:
@@ -31,7 +31,7 @@ _PATIENCE_SECS = 1.0
 
 
 class Stoppable(Protocol):
-    """The interface of a session that `Stopping` uses."""
+    """What `Stopping` needs from a session."""
 
     @property
     def phases(self) -> PhaseMachine:

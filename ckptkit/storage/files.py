@@ -1,4 +1,4 @@
-"""`FileSystem`, through which ckptkit reads and changes the disk, so that tests can inject faults.
+"""`FileSystem`: all reads and changes of the disk pass through it, so tests can inject faults.
 
 The owner of a run writes, renames and removes files in the run directory through a `FileSystem`.
 TensorFlow writes by itself, into a directory that readers ignore. A few writers that do not own the

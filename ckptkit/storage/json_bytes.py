@@ -1,4 +1,4 @@
-"""JSON as bytes, also of text that is no UTF-8."""
+"""Encodes values as JSON in UTF-8, also text that is not valid Unicode."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The single operations that change or read a run directory, as objects.
+"""Defines each operation that changes or reads a run directory, as an object.
 
 An operation is one system call, which happens completely or not at all. A crash happens between two
 operations, a fault makes one fail, and a power loss undoes some. As objects, tests can inspect

@@ -1,4 +1,4 @@
-"""Alternative names for paths with characters that TensorFlow treats as patterns.
+"""Gives another name to paths with characters that TensorFlow treats as patterns.
 
 Before TensorFlow reads a checkpoint, it searches for files that match the path as a shell pattern.
 So it does not find a checkpoint below `runs/lr=[0.1]`. Escaping does not help, because the same

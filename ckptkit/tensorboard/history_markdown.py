@@ -1,4 +1,4 @@
-"""The history of a run as Markdown, for TensorBoard's text dashboard. Pure."""
+"""Formats the history of a run as Markdown, for TensorBoard's text dashboard. Pure."""
 
 from __future__ import annotations
 

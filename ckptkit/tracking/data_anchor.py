@@ -1,4 +1,4 @@
-"""Anchors in memory: a state of an iterator, from which several checkpoints count batches."""
+"""Keeps anchors in memory: states of an iterator from which checkpoints count batches."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ class DataAnchor:
     files: tuple[FileEntry, ...] = ()
 
     def note_files(self, name: str, files: Iterable[FileEntry]) -> None:
-        """Note that a checkpoint has its files, and free the memory of its state.
+        """Note that a checkpoint has the anchor's files, and free the memory of its state.
 
         Args:
             name: see above.

@@ -1,4 +1,4 @@
-"""The settings of a model's layers as the code gave them, by layer: rates, activations, wiring."""
+"""Reads the settings of a model's layers as the code gave them: rates, activations, wiring."""
 
 from __future__ import annotations
 
@@ -77,7 +77,7 @@ def configured_layers(model: Any) -> tuple[LayerSettings, ...]:
 
 
 def remember_layers(model: Any) -> None:
-    """Remember how a model's layers look when an attempt ends, for a next one in this process.
+    """Remember the settings of a model's layers for a later attempt of this process.
 
     Args:
         model: a Keras model.

@@ -1,4 +1,4 @@
-"""Leaves: the objects in the state that have values, which can be read and set.
+"""Defines leaves: the objects in the state whose values can be read and set.
 
 A leaf is a variable, an object that TensorFlow can convert to tensors, or an object with Python
 state. All leaves of a group are read at the same moment.

@@ -1,4 +1,4 @@
-"""Settings of layers, optimizers and `compile` that training itself changes, and restoring them.
+"""Saves and restores settings of layers, optimizers and `compile` that training itself changes.
 
 A callback may enable LoRA, quantize a layer, or call `compile` with other weights of the losses.
 The same is done to the objects of a later process, before a step is traced and values are assigned.
@@ -16,6 +16,7 @@ import keras
 from ckptkit.compat import keras_structure
 from ckptkit.compat.keras_structure import LORA, POLICY
 from ckptkit.errors import IncompatibleStateError
+from ckptkit.printable_text import sentence
 from ckptkit.tracking.program_objects import ProgramObjects
 from ckptkit.tracking.setting_forms import (
     NotRestorableError,
@@ -273,8 +274,9 @@ def _change_layer(part: _Part, values: dict[str, Any]) -> None:
     except Exception as error:
         raise IncompatibleStateError(
             f"Training has changed {part.name} of this run: it had {_words(values)}. The same "
-            f"cannot be done to the layer in the program: {error} Nothing was assigned. Build the "
-            "model before training (with keras.Input), or change the layer in the program."
+            f"cannot be done to the layer in the program: {sentence(error)} Nothing was assigned. "
+            "Build the model before training (with keras.Input), or change the layer in the "
+            "program."
         ) from error
 
 

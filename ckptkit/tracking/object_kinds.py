@@ -147,7 +147,7 @@ class ObjectKind:
 
 
 class CallbackKind(ObjectKind):
-    """Callbacks of Keras: Keras' own callbacks keep their state in attributes too."""
+    """Callbacks; those of Keras itself also keep their state in attributes."""
 
     def contents(self, value: Any) -> Contents:
         hidden = CALLBACK_ARGUMENTS
@@ -171,7 +171,7 @@ class GeneratorKind:
         return [value.bit_generator]
 
     def fill(self, value: Any, contents: Contents) -> None:
-        """Do nothing: a generator keeps its bits."""
+        """Do nothing, because another object keeps the state of a generator."""
 
 
 def was_setting(value: Any, name: str) -> bool:

@@ -66,7 +66,7 @@ class RandomDraws:
         return self._beginnings[own]
 
     def note_seed(self) -> None:
-        """Begin anew if the program has called `tf.random.set_seed` since this was called."""
+        """Begin anew if the program has called `tf.random.set_seed` since the last call."""
         if tf_random.has_seeded_again():
             self._beginnings.clear()
             self.set_state({})

@@ -1,4 +1,4 @@
-"""The settings of layers, optimizers and `compile` as JSON, and back."""
+"""Converts settings of layers, optimizers and `compile` to JSON and back."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ def setting_form(value: Any) -> Any:
 
 
 def setting_value(form: Any) -> Any:
-    """Return the setting that `setting_form` returned as JSON.
+    """Return the setting that a result of `setting_form` represents.
 
     Raises:
         NotRestorableError: If it contains an object that cannot be made from JSON.

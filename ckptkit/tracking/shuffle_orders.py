@@ -80,7 +80,7 @@ TensorFlow 2.20 and 2.21; `tests/data/test_orders_without_draws.py` compares eac
 
 
 def advances_when_made(stage: Stage) -> bool:
-    """Return whether to make an iterator advances all counters for orders, without a draw.
+    """Return whether making an iterator advances all counters for orders, without a draw.
 
     That holds for one shuffle below stages that make their inputs at once, in each branch of the
     pipeline. A shuffle below another one takes its order only when that one draws.

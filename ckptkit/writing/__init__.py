@@ -1,1 +1,1 @@
-"""Writing snapshots to disk: background thread, TensorFlow's files, commit and save cost."""
+"""Writes snapshots to disk: background thread, sync, commit and save cost."""

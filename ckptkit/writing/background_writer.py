@@ -12,9 +12,10 @@ from operator import methodcaller
 
 from ckptkit.errors import BackgroundSaveError, RunLockedError
 from ckptkit.log import logger
+from ckptkit.printable_text import sentence
 from ckptkit.process_hooks import AfterFork, AtExit, after_fork, at_exit
 from ckptkit.writing.checkpoint_writer import Job
-from ckptkit.writing.save_cost import return_freed_memory
+from ckptkit.writing.host_memory import return_freed_memory
 
 # For the fork and exit hooks at the end of this file. Weak references, so that a writer is deleted
 # with its manager.
@@ -83,8 +84,7 @@ class BackgroundWriter:
             )
         raise _with_notes(
             BackgroundSaveError(
-                f"A save failed while training continued: {str(first) or repr(first)} Earlier "
-                f"checkpoints are untouched.",
+                f"A background save failed: {sentence(first)} Earlier checkpoints are untouched.",
                 first,
             ),
             others,
@@ -189,7 +189,7 @@ class BackgroundWriter:
             self._changed.wait_for(lambda: self._thread is None or self._abandoned)
 
     def wait(self, timeout_secs: float | None = None) -> None:
-        """Waits until all jobs are done, and raises their errors.
+        """Wait until all jobs are done, and raise their errors.
 
         Args:
             timeout_secs: the longest time to wait, in seconds; None for no limit.

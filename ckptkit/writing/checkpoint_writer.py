@@ -7,7 +7,7 @@ import time
 from collections.abc import Callable
 from contextlib import nullcontext
 from dataclasses import dataclass, replace
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
 from tenacity import (
     RetryCallState,
@@ -17,11 +17,13 @@ from tenacity import (
     wait_exponential,
 )
 
+from ckptkit.bundle import tensor_bundle
 from ckptkit.errors import StorageError
 from ckptkit.log import logger, size
-from ckptkit.run.checkpoint_catalog import candidate_of, write_state_file
+from ckptkit.run.checkpoint_catalog import candidate_of
+from ckptkit.run.checkpoint_state_file import write_state_file
 from ckptkit.run.commit import AbandonedError, begin_writing, commit
-from ckptkit.run.disk_space import Target
+from ckptkit.run.disk_space import make_room
 from ckptkit.run.events import Saved as SavedEvent
 from ckptkit.run.events import SaveFailed
 from ckptkit.run.journal import best_effort
@@ -29,10 +31,12 @@ from ckptkit.run.manifest import Manifest, format_version
 from ckptkit.run.retention import retain
 from ckptkit.run.verify import file_entry
 from ckptkit.storage.files import NO_SPACE
-from ckptkit.tracking.snapshot import Snapshot
-from ckptkit.writing import tensor_bundle
-from ckptkit.writing.anchor_files import add_anchors, known_entry, note_written
-from ckptkit.writing.page_cache_drain import WORTH_BYTES, PageCacheDrain
+from ckptkit.writing.data_anchor_files import add_anchors, known_entry, note_written
+from ckptkit.writing.data_file_sync import WORTH_BYTES, DataFileSync
+
+if TYPE_CHECKING:
+    from ckptkit.run.save_target import SaveTarget
+    from ckptkit.tracking.snapshot import Snapshot
 
 TRANSIENT_ERRNOS = frozenset(
     {
@@ -78,7 +82,7 @@ class CheckpointWriter(Protocol):
         ...
 
     def check(self) -> None:
-        """Raises the errors of earlier jobs, once."""
+        """Raise the errors of earlier jobs, once."""
         ...
 
     def submit(self, job: Job) -> None:
@@ -90,7 +94,7 @@ class CheckpointWriter(Protocol):
         ...
 
     def wait(self, timeout_secs: float | None = None) -> None:
-        """Waits until all jobs are done, and raises their errors."""
+        """Wait until all jobs are done, and raise their errors."""
         ...
 
     def abandon(self) -> None:
@@ -120,7 +124,11 @@ class ForegroundWriter:
 
 
 def write_checkpoint(
-    target: Target, snapshot: Snapshot, manifest: Manifest, snapshot_secs: float, taken_at: float
+    target: SaveTarget,
+    snapshot: Snapshot,
+    manifest: Manifest,
+    snapshot_secs: float,
+    taken_at: float,
 ) -> Manifest:
     """Write a checkpoint from a snapshot, commit it, and apply the keep policy.
 
@@ -151,7 +159,7 @@ def write_checkpoint(
     return written
 
 
-def _write_with_retries(target: Target, snapshot: Snapshot, manifest: Manifest) -> Manifest:
+def _write_with_retries(target: SaveTarget, snapshot: Snapshot, manifest: Manifest) -> Manifest:
     """Free space, write and commit a checkpoint; try again after a temporary error."""
     candidate = candidate_of(manifest)
     # A number, so that the function below does not refer to the snapshot: tenacity keeps the
@@ -165,10 +173,10 @@ def _write_with_retries(target: Target, snapshot: Snapshot, manifest: Manifest) 
         # A quota may be exceeded while the file system still has space, which the estimate before
         # the write cannot know.
         if isinstance(error, StorageError) and error.errno in NO_SPACE:
-            target.make_room(candidate, needed_bytes, refused=True)
+            make_room(target, candidate, needed_bytes, refused=True)
 
     try:
-        target.make_room(candidate, needed_bytes)
+        make_room(target, candidate, needed_bytes)
         for attempt in Retrying(
             retry=retry_if_exception(_is_transient),
             stop=stop_after_attempt(TRIES),
@@ -191,7 +199,7 @@ def _write_with_retries(target: Target, snapshot: Snapshot, manifest: Manifest) 
 
 
 def _record_save(
-    target: Target, written: Manifest, snapshot_secs: float, write_secs: float, taken_at: float
+    target: SaveTarget, written: Manifest, snapshot_secs: float, write_secs: float, taken_at: float
 ) -> None:
     """Record a committed checkpoint in the journal and in the log."""
     target.journal.record(
@@ -218,10 +226,10 @@ def _record_save(
     )
 
 
-def _write_and_commit(target: Target, snapshot: Snapshot, manifest: Manifest) -> Manifest:
+def _write_and_commit(target: SaveTarget, snapshot: Snapshot, manifest: Manifest) -> Manifest:
     """Write the files of a checkpoint into a hidden directory, and commit it."""
     directory = begin_writing(target.files, target.index.layout, manifest.attempt)
-    drain = PageCacheDrain(directory) if snapshot.size_bytes >= WORTH_BYTES else None
+    drain = DataFileSync(directory) if snapshot.size_bytes >= WORTH_BYTES else None
     try:
         with drain or nullcontext():
             tensor_bundle.write_tensors(snapshot, directory, manifest.step)
@@ -256,7 +264,7 @@ def _drop_tracebacks(error: BaseException | None) -> None:
         error = error.__cause__ or error.__context__
 
 
-def _record_failure(target: Target, manifest: Manifest, error: BaseException) -> None:
+def _record_failure(target: SaveTarget, manifest: Manifest, error: BaseException) -> None:
     """Remove the files of a failed save, and record the failure.
 
     If that fails too, it is only logged, because the first error is raised.

@@ -28,7 +28,8 @@ from pathlib import Path
 from ckptkit.cli.command_group import COMMANDS
 from ckptkit.layout import CheckpointName, RunLayout
 from ckptkit.run import events
-from ckptkit.run.checkpoint_catalog import list_checkpoints, write_state_file
+from ckptkit.run.checkpoint_catalog import list_checkpoints
+from ckptkit.run.checkpoint_state_file import write_state_file
 from ckptkit.run.commit import begin_writing, commit
 from ckptkit.run.journal import encode_line, start_journal
 from ckptkit.run.manifest import Manifest, StateEntry, TensorEntry

@@ -298,10 +298,10 @@ def measure_restore(model: Any, run: Path, repeats: int) -> dict[str, float]:
     import tensorflow as tf
 
     import ckptkit
+    from ckptkit.bundle import tensor_bundle
     from ckptkit.restore import assign
     from ckptkit.run.verify import verify
     from ckptkit.tracking.tracker import track
-    from ckptkit.writing import tensor_bundle
 
     checkpoint = ckptkit.open_run(run).find("latest")
     plain = tf.train.Checkpoint(model=model)

@@ -12,7 +12,8 @@ from ckptkit.clock import SystemClock
 from ckptkit.errors import ConfigError
 from ckptkit.exports.version_directories import check_base
 from ckptkit.launcher.launch_history import LaunchHistory
-from ckptkit.run.audit_instructions import Orders, looked_at, orders_of, write_orders, written
+from ckptkit.run.audit_instructions import AuditInstructions, instructions_of, write_instructions
+from ckptkit.run.audit_paths import path_to_read, path_to_write
 from ckptkit.run.stored_run import open_run
 from ckptkit.storage.files import FileSystem
 from tests.audit.conftest import bytes_of
@@ -115,30 +116,30 @@ def ordered(user, tmp_path, monkeypatch):
     place = make(
         tmp_path / "home", look(user, [Path("runs/old")], 10_000, without=tmp_path / "home"), user
     )
-    write_orders(place.orders, Orders(home=str(place.home)))
-    monkeypatch.setenv("CKPTKIT_AUDIT", str(place.orders))
+    write_instructions(place.instructions, AuditInstructions(home=str(place.home)))
+    monkeypatch.setenv("CKPTKIT_AUDIT", str(place.instructions))
     monkeypatch.chdir(place.work)
     return place
 
 
 def test_what_is_written_lies_in_the_trainings_own_directory(user, ordered, tmp_path):
     elsewhere = ordered.home / "elsewhere"
-    assert written(Path("runs/new")) == Path("runs/new")  # in the copy
-    assert written(user / "runs" / "old") == elsewhere / str(user / "runs" / "old")[1:]
+    assert path_to_write(Path("runs/new")) == Path("runs/new")  # in the copy
+    assert path_to_write(user / "runs" / "old") == elsewhere / str(user / "runs" / "old")[1:]
     assert (
-        written(Path("runs/old")) == elsewhere / str(user / "runs" / "old")[1:]
+        path_to_write(Path("runs/old")) == elsewhere / str(user / "runs" / "old")[1:]
     )  # through the link
-    assert written(Path("outside/run")) == elsewhere / str(tmp_path / "shared" / "run")[1:]
-    assert written(written(user / "x")) == written(user / "x")
+    assert path_to_write(Path("outside/run")) == elsewhere / str(tmp_path / "shared" / "run")[1:]
+    assert path_to_write(path_to_write(user / "x")) == path_to_write(user / "x")
     assert check_base(user / "served") == elsewhere / str(user / "served")[1:]
     assert (
-        written(ordered.work / "../runs/above") == ordered.work / "../runs/above"
+        path_to_write(ordered.work / "../runs/above") == ordered.work / "../runs/above"
     )  # beside the copy, and not where it was copied from
     for name, path in (
-        ("runs/new", written(ordered.work / "runs" / "new")),
+        ("runs/new", path_to_write(ordered.work / "runs" / "new")),
         ("../runs/above", ordered.home / "runs" / "above"),
-        (str(user / "runs" / "new"), written(user / "runs" / "new")),
-        (str(tmp_path / "far"), written(tmp_path / "far")),
+        (str(user / "runs" / "new"), path_to_write(user / "runs" / "new")),
+        (str(tmp_path / "far"), path_to_write(tmp_path / "far")),
     ):
         DummyRun(path).attempt().save(5)
         assert name in ordered.runs()
@@ -152,25 +153,25 @@ def test_a_launcher_tells_the_users_run_nothing(user, ordered):
     record.open(*record.prepare(str(old)))
     record.record_start(1, "train.py")
     assert bytes_of(old) == before
-    assert list(written(old).rglob("launcher-*.jsonl"))
+    assert list(path_to_write(old).rglob("launcher-*.jsonl"))
 
 
 def test_what_is_read_is_what_was_trained_here_or_what_lies_there(user, ordered):
     old = user / "runs" / "old"
-    assert looked_at(old) == old
+    assert path_to_read(old) == old
     assert open_run(old).checkpoints[-1].step == 3
-    DummyRun(written(old)).attempt().save(9)
+    DummyRun(path_to_write(old)).attempt().save(9)
     assert open_run(old).checkpoints[-1].step == 9
 
 
 def test_orders_that_cannot_be_read_stop_a_training(tmp_path):
-    (tmp_path / "orders.json").write_text('{"home"')
+    (tmp_path / "instructions.json").write_text('{"home"')
     (tmp_path / "later.json").write_text('{"home": "/x", "version": 2}')
     for name, said in (
         ("missing.json", "cannot be read"),
-        ("orders.json", "cannot be read"),
+        ("instructions.json", "cannot be read"),
         ("later.json", "version 2"),
     ):
         with pytest.raises(ConfigError, match=said):
-            orders_of({"CKPTKIT_AUDIT": str(tmp_path / name)})
-    assert orders_of({}) is None
+            instructions_of({"CKPTKIT_AUDIT": str(tmp_path / name)})
+    assert instructions_of({}) is None

@@ -97,7 +97,7 @@ def test_a_caller_that_ignores_the_end_of_children_is_served():
 UNCHECKED = """
 import sys
 from ckptkit.load import tf_checksums
-from ckptkit.writing import tensor_bundle
+from ckptkit.bundle import tensor_bundle
 from ckptkit.cli import main
 for module in (tensor_bundle, tf_checksums):
     module.check_bundle = lambda *_: None

@@ -8,7 +8,8 @@ import pytest
 
 from ckptkit.clock import SystemClock
 from ckptkit.ownership.run_lock import RunLock
-from ckptkit.run.checkpoint_catalog import list_checkpoints, state_file_content
+from ckptkit.run.checkpoint_catalog import list_checkpoints
+from ckptkit.run.checkpoint_state_file import state_file_content
 from ckptkit.run.events import AttemptEnded, Finished, RolledBack
 from ckptkit.run.journal_reader import read_journal
 

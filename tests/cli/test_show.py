@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from ckptkit.run.anchor_entry import AnchorEntry
+from ckptkit.run.data_anchor_entry import AnchorEntry
 
 
 def shown(result: subprocess.CompletedProcess[str]) -> dict[str, Any]:

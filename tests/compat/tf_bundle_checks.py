@@ -6,8 +6,8 @@ from pathlib import Path
 
 import tensorflow as tf
 
+from ckptkit.bundle.bundle_index import read_table
 from ckptkit.compat import tf_bundle
-from ckptkit.writing.index_table import read_table
 
 
 def _table():

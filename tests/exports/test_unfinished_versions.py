@@ -13,8 +13,8 @@ import pytest
 
 from ckptkit.exports import version_directories
 from ckptkit.exports.unfinished_versions import QUIET_SECS, lock_of, new_name
-from ckptkit.ownership import process_lock
-from ckptkit.ownership.process_lock import Machine, this_machine
+from ckptkit.ownership import kernel_lock
+from ckptkit.ownership.machine_identity import Machine, this_machine
 from ckptkit.storage.files import FileSystem
 
 EXPORTS = """
@@ -129,7 +129,7 @@ def test_what_a_dead_process_of_this_machine_has_left_goes_at_once(tmp_path, kin
 
 def test_where_the_kernel_knows_no_such_locks_an_hour_has_to_pass(tmp_path, monkeypatch):
     directory = left_by(tmp_path, this_machine())
-    monkeypatch.setattr(process_lock, "is_held", lambda path: None)
+    monkeypatch.setattr(kernel_lock, "is_held", lambda path: None)
     assert directory.name in exported(tmp_path)
     age(tmp_path, QUIET_SECS + 60)
     assert exported(tmp_path) == set()
@@ -158,6 +158,6 @@ def test_a_file_that_was_nobodys_for_a_moment_is_not_held_when_it_is_gone(tmp_pa
     with version_directories.writing(Meets(), tmp_path, 7) as directory:
         own = lock_of(tmp_path, directory.name.removeprefix(".writing-7-"))
         assert own != seen[0]
-        assert process_lock.is_held(own)
+        assert kernel_lock.is_held(own)
         assert exported(tmp_path) == {directory.name, own.name}
     assert list(tmp_path.iterdir()) == []

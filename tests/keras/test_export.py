@@ -13,7 +13,7 @@ import ckptkit
 from ckptkit.export import check_process, publishing
 from ckptkit.exports import unfinished_versions
 from ckptkit.exports.export_record import read_export
-from ckptkit.ownership.process_lock import Machine
+from ckptkit.ownership.machine_identity import Machine
 from ckptkit.storage.files import FileSystem
 from tests.keras.conftest import journal_events
 from tests.support import checkers

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import pytest
 
-from ckptkit.keras.fit.begin_fit import Opening, decide_opening
 from ckptkit.keras.fit.data_record import data_changes
 from ckptkit.keras.fit.fit_position import EpochPass, FitPosition
 from ckptkit.keras.fit.fit_stage import LEGAL_MOVES, FitStage, FitStages
+from ckptkit.keras.fit.fit_start import FitStart, decide_start
 from ckptkit.run.manifest import Manifest
 
 
@@ -79,18 +79,18 @@ def manifest(epoch, *, final=False, total=None):
 @pytest.mark.parametrize(
     ("newest", "opening"),
     [
-        (None, Opening.NEW_RUN),
-        (manifest(2), Opening.RESUME),
-        (manifest(3), Opening.ALREADY_FINISHED),
-        (manifest(4), Opening.ALREADY_FINISHED),
+        (None, FitStart.NEW_RUN),
+        (manifest(2), FitStart.RESUME),
+        (manifest(3), FitStart.ALREADY_FINISHED),
+        (manifest(4), FitStart.ALREADY_FINISHED),
         # Stopped early by a callback: final before its total.
-        (manifest(2, final=True, total=3), Opening.ALREADY_FINISHED),
-        (manifest(2, final=True, total=2), Opening.RESUME),
-        (manifest(2, final=True, total=None), Opening.RESUME),
+        (manifest(2, final=True, total=3), FitStart.ALREADY_FINISHED),
+        (manifest(2, final=True, total=2), FitStart.RESUME),
+        (manifest(2, final=True, total=None), FitStart.RESUME),
     ],
 )
 def test_what_a_fit_of_three_epochs_does_with_a_run(newest, opening):
-    assert decide_opening(newest, 3) is opening
+    assert decide_start(newest, 3) is opening
 
 
 def test_the_same_data_has_no_changes():

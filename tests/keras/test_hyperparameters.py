@@ -377,7 +377,9 @@ def test_user_hyperparameters_that_are_given_for_the_first_time(trainings, run):
     trainings.interrupted(run)
     with trainings.logged() as lines:
         trainings.interrupted(run, hparams={"depth": 2, "batch_size": 8})
-    assert [line for line in lines if "hparams are recorded from now on and compared" in line]
+    assert [
+        line for line in lines if "They are recorded now, and later starts compare them" in line
+    ]
     with pytest.raises(ckptkit.ConfigError, match=r"(?m)^  depth: the run has 2, the code says 3$"):
         trainings.fit(run, hparams={"depth": 3, "batch_size": 8})
 

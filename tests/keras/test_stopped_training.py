@@ -80,7 +80,7 @@ def test_more_epochs_begin_the_patience_anew(tf_call, run, seed):
     tf_call(EARLY, str(run), seed, 4, 2).check()
     longer = tf_call(EARLY, str(run), seed, 8, 2).check()
     assert longer.result["epochs"] == 5, "three, and the two of the patience"
-    assert "had spent its patience of 2 epochs" in longer.stderr
+    assert "had used up its patience of 2 epochs" in longer.stderr
 
 
 @pytest.mark.parametrize(

@@ -21,7 +21,7 @@ from ckptkit.launcher.exit_cause import CRASHES, ExitCause, exit_cause_of
 from ckptkit.launcher.launcher_settings import Settings, settings_of, settle
 from ckptkit.launcher.oom_counter import oom_counter
 from ckptkit.launcher.restart_decision import EarlierEnd, StopContext, decide
-from ckptkit.ownership.process_lock import Machine
+from ckptkit.ownership.machine_identity import Machine
 from ckptkit.run.events import (
     AttemptEnded,
     LaunchDecided,

@@ -108,7 +108,7 @@ def test_a_notice_that_is_cancelled_takes_only_its_own_reason_away(launch, tmp_p
     launched.process.send_signal(signal.SIGTERM)
     launched.until(lambda: len(launched.signals()) == 2)
     notice.unlink()
-    launched.until(lambda: "stays after all" in launched.stderr)
+    launched.until(lambda: "was cancelled" in launched.stderr)
     launched.process.send_signal(signal.SIGUSR2)  # only to have what it is told now written down
     launched.until(lambda: len(launched.signals()) == 3)
     before, now = (request for _, request in launched.signals()[1:])

@@ -22,8 +22,8 @@ import numpy as np
 import tensorflow as tf
 
 import ckptkit
+from ckptkit.bundle import tensor_bundle
 from ckptkit.load import exported_model, formats, model_description, tf_checksums
-from ckptkit.writing import tensor_bundle
 from tests.support.forged_bundles import forge, reseal, tamper
 
 MEMORY_BYTES = 1 << 36

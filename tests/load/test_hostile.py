@@ -121,9 +121,23 @@ def huge(file):
     file.create_dataset(name, (4, HUGE), "float32", chunks=(4, 1024), compression="gzip")
 
 
+def empty(file):
+    name = first_dataset(file)
+    del file[name]
+    file[name] = h5py.Empty("float32")
+
+
+def texts(file):
+    name = first_dataset(file)
+    del file[name]
+    file.create_dataset(name, (4, 6), h5py.string_dtype())
+
+
 @pytest.mark.parametrize(
     ("change", "said"),
     [
+        (empty, r"is empty\. Expected the values of a weight"),
+        (texts, "holds object, not numbers"),
         (external, "ExternalLink"),
         (soft, "SoftLink"),
         (stored_elsewhere, "values in another file"),

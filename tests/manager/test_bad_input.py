@@ -198,7 +198,7 @@ def test_a_file_in_the_way_of_the_quarantine_is_named_and_nothing_is_lost(progra
     say(step=step, same=same, kept=(run / "quarantine").read_text())
     """)
     assert said == {"step": 1, "same": True, "kept": "precious"}
-    assert "passed over ckpt-2-1" in program.stderr
+    assert "checkpoint ckpt-2-1 is not used" in program.stderr
     assert f"{tmp_path / 'run' / 'quarantine'}" in program.stderr
     assert "move it away" in program.stderr
 

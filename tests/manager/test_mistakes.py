@@ -95,7 +95,7 @@ def an_environment_variable_that_is_not_set(run):
     ckptkit.CheckpointCallback(run / "$NO_SUCH_SCRATCH" / "a")
 
 
-@mistake(r"\{fold\} in it as it stands here.*f-string")
+@mistake(r"\{fold\} literally.*f-string")
 def an_f_that_is_missing(run):
     ckptkit.CheckpointCallback(run / "fold-{fold}")
 

@@ -22,7 +22,7 @@ from ckptkit.cli import main as command
 from ckptkit.clock import SystemClock
 from ckptkit.layout import CheckpointName, RunLayout
 from ckptkit.ownership.claims import list_claims
-from ckptkit.ownership.process_lock import Machine
+from ckptkit.ownership.machine_identity import Machine
 from ckptkit.ownership.run_lock import RunLock
 from ckptkit.run.checkpoint_catalog import list_checkpoints
 from ckptkit.run.journal_reader import read_journal

@@ -14,7 +14,7 @@ import pytest
 import ckptkit
 from ckptkit.ownership import reader_leases
 from ckptkit.ownership.claims import list_claims
-from ckptkit.ownership.process_lock import Machine, this_machine
+from ckptkit.ownership.machine_identity import Machine, this_machine
 from ckptkit.ownership.run_lock import LEASE_SECS, RunLock
 from ckptkit.storage.files import FileSystem
 from ckptkit.testing import FakeClock
@@ -26,7 +26,7 @@ import sys, time
 from pathlib import Path
 from ckptkit.clock import SystemClock
 from ckptkit.layout import RunLayout
-from ckptkit.ownership.process_lock import Machine
+from ckptkit.ownership.machine_identity import Machine
 from ckptkit.ownership.run_lock import RunLock
 from ckptkit.storage.files import FileSystem
 root, host, boot = sys.argv[1:]

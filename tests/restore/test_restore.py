@@ -143,7 +143,9 @@ def test_a_damaged_checkpoint_is_quarantined_and_the_previous_one_restored(
         "untouched": True,
         "moved": True,
     }
-    warning = next(line for line in program.stderr.splitlines() if "passed over ckpt-3-1" in line)
+    warning = next(
+        line for line in program.stderr.splitlines() if "checkpoint ckpt-3-1 is not used" in line
+    )
     assert str(tmp_path / "run" / "quarantine" / "ckpt-3-1") in warning
     passed = [
         event
@@ -357,7 +359,7 @@ def test_the_newest_is_asked_for_and_damaged(program, tmp_path):
     say(step=step, values=values(), moved=(run / "quarantine" / "ckpt-3-1").exists())
     """)
     assert result == {"step": 2, "values": [2.0, -2.0, 2000], "moved": True}
-    assert "passed over ckpt-3-1" in program.stderr
+    assert "checkpoint ckpt-3-1 is not used" in program.stderr
 
 
 def test_a_restore_that_fails_closes_the_run(program):

@@ -19,7 +19,7 @@ from ckptkit.run.architecture_file import (
     load,
     store,
 )
-from ckptkit.run.recover import clean_architectures
+from ckptkit.run.run_recovery import clean_architectures
 from ckptkit.testing import FaultyFiles, PowerLoss, all_lost, nothing_lost
 
 

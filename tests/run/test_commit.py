@@ -12,7 +12,9 @@ import pytest
 import ckptkit
 from ckptkit.layout import CheckpointName
 from ckptkit.run.checkpoint_catalog import Checkpoint, list_checkpoints
-from ckptkit.run.commit import begin_writing, clean_up, commit, remove_checkpoint, set_aside
+from ckptkit.run.checkpoint_removal import clean_up, remove_checkpoint
+from ckptkit.run.commit import begin_writing, commit
+from ckptkit.run.set_aside import set_aside
 from ckptkit.run.verify import verify
 from ckptkit.storage.files import FileSystem, storage_errors
 from tests.support.stored_run import manifest

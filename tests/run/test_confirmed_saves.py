@@ -51,5 +51,5 @@ def test_what_is_confirmed_is_listed(layout, files, seed):
 @pytest.mark.parametrize("step", [MAX_STEP + 1, 10**18, 10**30])
 def test_a_step_without_a_name_is_refused(layout, files, step):
     begin_writing(files, layout, 1)
-    with pytest.raises(ckptkit.StorageError, match="is no name of a checkpoint"):
+    with pytest.raises(ckptkit.StorageError, match="is not a valid name of a checkpoint"):
         commit(files, layout, manifest(step))

@@ -14,10 +14,12 @@ from ckptkit.layout import CheckpointName, RunLayout
 from ckptkit.ownership.reader_leases import held
 from ckptkit.policies import Candidate
 from ckptkit.run import events
-from ckptkit.run.checkpoint_catalog import CheckpointIndex, list_checkpoints
-from ckptkit.run.disk_space import Target, expected_bytes
+from ckptkit.run.checkpoint_catalog import list_checkpoints
+from ckptkit.run.checkpoint_index import CheckpointIndex
+from ckptkit.run.disk_space import expected_bytes, make_room
 from ckptkit.run.journal_reader import read_journal
 from ckptkit.run.pins import Pin, pin
+from ckptkit.run.save_target import SaveTarget
 from ckptkit.storage.files import FileSystem, storage_errors
 from tests.support.stored_run import start_attempt
 
@@ -47,8 +49,10 @@ class Disk(FileSystem):
         )
 
 
-def room(layout: RunLayout, files: FileSystem, policy: ckptkit.KeepLatest | None = None) -> Target:
-    return Target(
+def room(
+    layout: RunLayout, files: FileSystem, policy: ckptkit.KeepLatest | None = None
+) -> SaveTarget:
+    return SaveTarget(
         files,
         CheckpointIndex(layout),
         start_attempt(FileSystem(), layout, SystemClock()),
@@ -94,7 +98,7 @@ def test_the_next_one_takes_what_the_newest_takes(save, layout):
 )
 def test_where_it_fits_nothing_happens(four, capacity):
     (four.checkpoints / ".removing-ckpt-5-1").mkdir()
-    room(four, Disk(capacity)).make_room(COMING, 0)
+    make_room(room(four, Disk(capacity)), COMING, 0)
     assert steps(four) == [100, 200, 300, 400]
     assert told(four) == []
     assert (four.checkpoints / ".removing-ckpt-5-1").exists()
@@ -107,7 +111,7 @@ def test_left_overs_first(four, caplog):
         (four.checkpoints / name).mkdir()
         (four.checkpoints / name / "x").write_bytes(bytes(2 * SIZE))
     made.files.capacity_bytes = used(four)
-    made.make_room(COMING, 0)
+    make_room(made, COMING, 0)
     assert steps(four) == [100, 200, 300, 400], "that was enough"
     assert (four.checkpoints / ".writing-77").exists(), "it may be a live writer's"
     (event,) = told(four)
@@ -117,7 +121,7 @@ def test_left_overs_first(four, caplog):
 
 
 def test_then_what_the_policy_gives_up_oldest_first_and_no_more_than_needed(four):
-    room(four, Disk(used(four))).make_room(COMING, 0)
+    make_room(room(four, Disk(used(four))), COMING, 0)
     assert steps(four) == [200, 300, 400]
     reasons = [
         event.reason for event in read_journal(four).events if isinstance(event, events.TakenAway)
@@ -128,7 +132,7 @@ def test_then_what_the_policy_gives_up_oldest_first_and_no_more_than_needed(four
 
 @pytest.mark.parametrize(("keep", "left"), [(1, [400]), (2, [400]), (3, [300, 400])])
 def test_as_if_the_next_one_were_there_but_never_the_newest(four, keep, left):
-    room(four, Disk(0), ckptkit.KeepLatest(keep)).make_room(COMING, 0)
+    make_room(room(four, Disk(0), ckptkit.KeepLatest(keep)), COMING, 0)
     assert steps(four) == left
 
 
@@ -137,20 +141,20 @@ def test_pinned_and_read_ones_stay(four):
     disk = Disk(0)
     made = room(four, disk, ckptkit.KeepLatest(1))
     with held(four, CheckpointName(200, 1)):
-        made.make_room(COMING, 0)
+        make_room(made, COMING, 0)
     assert steps(four) == [100, 200, 400]
     assert disk.renamed == ["ckpt-300-1"], "not even for a moment"
 
 
 def test_where_the_disk_has_refused_its_figures_do_not_count(four):
     """A quota refuses while the file system has space."""
-    room(four, Disk(10**9)).make_room(COMING, 0, refused=True)
+    make_room(room(four, Disk(10**9)), COMING, 0, refused=True)
     assert steps(four) == [400]
 
 
 def test_where_there_is_nothing_to_take_away_that_is_said(save, layout, caplog):
     save(100)
-    room(layout, Disk(0)).make_room(COMING, 0)
+    make_room(room(layout, Disk(0)), COMING, 0)
     assert steps(layout) == [100]
     assert "nothing can be removed" in caplog.text
     assert told(layout)[0].removed == []
@@ -170,7 +174,7 @@ class Stubborn(Disk):
 
 @pytest.mark.parametrize("refused", [False, True])
 def test_what_fails_here_costs_no_save(four, refused, caplog):
-    room(four, Stubborn(0)).make_room(COMING, 0, refused=refused)
+    make_room(room(four, Stubborn(0)), COMING, 0, refused=refused)
     assert steps(four) == [100, 200, 300, 400]
     assert told(four) == []
     assert "make room for the next checkpoint" in caplog.text

@@ -20,7 +20,8 @@ from ckptkit.layout import (
     run_layout,
     writing_attempt,
 )
-from ckptkit.run.checkpoint_catalog import list_checkpoints, state_file_content
+from ckptkit.run.checkpoint_catalog import list_checkpoints
+from ckptkit.run.checkpoint_state_file import state_file_content
 
 LAYOUT = RunLayout(Path("run"))
 names = st.builds(CheckpointName, st.integers(0, 10**18 - 1), st.integers(1, 10**9 - 1))

@@ -12,10 +12,11 @@ from ckptkit.errors import CorruptCheckpointError, StorageError
 from ckptkit.ownership.run_lock import RunLock
 from ckptkit.run import events
 from ckptkit.run.checkpoint_catalog import list_checkpoints
-from ckptkit.run.commit import begin_writing, clean_up
+from ckptkit.run.checkpoint_removal import clean_up
+from ckptkit.run.commit import begin_writing
 from ckptkit.run.journal_reader import read_journal
 from ckptkit.run.quarantine import quarantine, quarantined
-from ckptkit.run.recover import recover
+from ckptkit.run.run_recovery import recover
 from ckptkit.testing import FaultyFiles
 from tests.support.stored_run import start_attempt
 

@@ -13,7 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import ckptkit
-from ckptkit.run.anchor_entry import AnchorEntry
+from ckptkit.run.data_anchor_entry import AnchorEntry
 from ckptkit.run.manifest import (
     FileEntry,
     LaterFormatError,

@@ -14,7 +14,7 @@ import tensorflow as tf
 
 import ckptkit
 from ckptkit.layout import RunLayout
-from ckptkit.run.audit_instructions import ENVIRONMENT, Orders, write_orders
+from ckptkit.run.audit_instructions import ENVIRONMENT, AuditInstructions, write_instructions
 from ckptkit.run.seed_file import read_seed
 
 
@@ -93,7 +93,7 @@ def in_an_audit(directory: str) -> dict[str, Any]:
     for training in ("first", "second"):
         home = root / training
         home.mkdir()
-        write_orders(home / "orders.json", Orders(home=str(home)))
-        os.environ[ENVIRONMENT] = str(home / "orders.json")
+        write_instructions(home / "instructions.json", AuditInstructions(home=str(home)))
+        os.environ[ENVIRONMENT] = str(home / "instructions.json")
         seeds.append([ckptkit.seeded(root / "runs" / name) for name in ("one", "two")])
     return {"seeds": seeds, "user": read_seed(RunLayout(root / "runs" / "one"))}

@@ -10,7 +10,8 @@ import pytest
 
 import ckptkit
 from ckptkit.ownership.run_lock import RunLock
-from ckptkit.run.commit import clean_up, set_aside
+from ckptkit.run.checkpoint_removal import clean_up
+from ckptkit.run.set_aside import set_aside
 from ckptkit.storage.operations import SyncDir
 from ckptkit.testing import FakeClock, FaultyFiles
 

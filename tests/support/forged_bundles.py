@@ -17,9 +17,9 @@ from typing import Any
 
 from tensorflow.core.protobuf import tensor_bundle_pb2
 
+from ckptkit.bundle.bundle_index import read_table
 from ckptkit.run.manifest import seal
 from ckptkit.run.verify import file_entry
-from ckptkit.writing.index_table import read_table
 
 _POLYNOMIAL = 0x82F63B78
 _MAGIC = 0xDB4775248B80FB57

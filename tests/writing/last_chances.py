@@ -19,9 +19,10 @@ import keras
 import numpy as np
 
 import ckptkit
+from ckptkit.bundle import tensor_bundle
 from ckptkit.ownership.claims import check_not_held
 from ckptkit.session.remote_control import RemoteControl
-from ckptkit.writing import checkpoint_writer, page_cache_drain, tensor_bundle
+from ckptkit.writing import checkpoint_writer, data_file_sync
 from tests.support.disks import slow_disk
 from tests.support.gate import Gate
 from tests.support.tiny_models import tiny_model
@@ -232,8 +233,8 @@ class _Collects(Gate):
         self.held: list[BaseException] = []
         self.done = threading.Event()
         checkpoint_writer.WORTH_BYTES = 1
-        page_cache_drain.PageCacheDrain._find_new_files = self.before(
-            page_cache_drain.PageCacheDrain._find_new_files
+        data_file_sync.DataFileSync._find_new_files = self.before(
+            data_file_sync.DataFileSync._find_new_files
         )  # type: ignore[method-assign]
         RemoteControl._look = self.before(RemoteControl._look)  # type: ignore[method-assign]
         write = tensor_bundle.write_tensors

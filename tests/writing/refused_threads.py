@@ -14,7 +14,7 @@ from ckptkit.run.verify import file_entry, verify
 from ckptkit.writing import checkpoint_writer
 from ckptkit.writing.background_writer import BackgroundWriter
 from ckptkit.writing.checkpoint_writer import Job
-from ckptkit.writing.page_cache_drain import WINDOW_BYTES, PageCacheDrain
+from ckptkit.writing.data_file_sync import WINDOW_BYTES, DataFileSync
 
 
 def refuse(thread: threading.Thread) -> None:
@@ -103,7 +103,7 @@ def file_that_is_not_followed(directory: str, seed: int) -> dict[str, Any]:
     """A file of several windows, written while no thread can follow it."""
     path = Path(directory) / "ckpt-1.data-00000-of-00001"
     data = tf.random.stateless_uniform((2 * WINDOW_BYTES + 77,), (seed, 0), 0, 256, tf.int32)
-    drain = PageCacheDrain(Path(directory), refuse)
+    drain = DataFileSync(Path(directory), refuse)
     with drain:
         path.write_bytes(bytes(data.numpy().astype("uint8")))
     entry = drain.entry(path)

@@ -1,1 +1,1 @@
-"""The parts that handle one `model.fit`: `fit_assembly` makes them, and `fit_driver` calls them."""
+"""The parts that handle one `model.fit`: `fit_opening` makes them, and `fit_events` calls them."""

@@ -33,7 +33,7 @@ _HOLD_VARIABLES = (
 
 @dataclass(frozen=True)
 class CapturedLeaf(VariableLeaf):
-    """A leaf for such a variable; a restore skips it if its shape has changed."""
+    """A leaf for a captured variable; a restore skips it if its shape has changed."""
 
     def assign(self, tensors: Mapping[str, tf.Tensor]) -> None:
         # The program may use a different variable at this place now, because the place is its only

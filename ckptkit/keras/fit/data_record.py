@@ -38,7 +38,7 @@ def start_training(fit: FitContext) -> None:
     Raises:
         ConfigError: If the data cannot be read a second time, and `exact="require"` was given.
     """
-    fit.session.training_starts()
+    fit.session.loop.training_starts()
     unrepeatable = reason_not_repeatable(fit.state.iterator)
     for reason in (unrepeatable, *map(reason_workers_share, fit.call.sources)):
         if reason is not None:

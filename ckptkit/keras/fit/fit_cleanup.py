@@ -64,7 +64,11 @@ class FitCleanup:
             undo()
 
     def prepare_exit(self) -> None:
-        """Undo all changes before the process ends, because Keras calls no further event."""
+        """Prepare for the end of the process, before which Keras calls no `on_train_end`.
+
+        This undoes the changes to the model and the interpreter, and flushes and closes the files
+        of the other callbacks.
+        """
         self.put_back()
         self._others.flush()
         self._others.close()

@@ -14,8 +14,7 @@ from ckptkit.compat import keras_fit, keras_models
 from ckptkit.data.iterator_position import OTHER_ORDER, order_of
 from ckptkit.data.iterator_state import batches_of, describe
 from ckptkit.errors import ConfigError
-from ckptkit.keras.early_stop_record import renew_patience
-from ckptkit.keras.fit.counted_data import counted_data
+from ckptkit.keras.early_stop import renew_patience
 from ckptkit.keras.fit.data_record import data_changes, start_training
 from ckptkit.keras.fit.fit_context import FitContext
 from ckptkit.keras.fit.fit_position import (
@@ -27,6 +26,7 @@ from ckptkit.keras.fit.fit_position import (
 )
 from ckptkit.keras.fit.fit_replay import EvaluationReplay, TrainReplay
 from ckptkit.keras.fit.fit_stage import FitStage
+from ckptkit.keras.fit.redrawn_batches import redrawn_batches
 from ckptkit.run.checkpoint_catalog import Checkpoint
 from ckptkit.tracking.leaves import Leaf, Tensors
 from ckptkit.tracking.tracker import track
@@ -47,20 +47,20 @@ def start_resume(fit: FitContext, checkpoint: Checkpoint) -> FitResume:
         CorruptCheckpointError: If it cannot be read.
     """
     fit.state.run_position = fit.session.start_from(checkpoint)
-    fit.cleanup.add_on_failure(fit.session.changes.undo)
+    fit.cleanup.add_on_failure(fit.session.resume.changes.undo)
     fit.cleanup.add_on_failure(fit.session.resume.undo_adapted)
-    with fit.session.reading(checkpoint):
+    with fit.session.resume.reading(checkpoint):
         adapted = fit.session.resume.restore_adapted(checkpoint)
-    changed = fit.session.changes.apply()
+    changed = fit.session.resume.changes.apply()
     # Before the discarded step, because it runs code of the program.
     fit.session.tracked.note_constructed()
-    with fit.session.reading(checkpoint):
+    with fit.session.resume.reading(checkpoint):
         moved = settings_when_traced(checkpoint)
     fit.session.resume.restore_settings(moved)
     if changed or adapted or moved:
         # A traced step contains optimizer arguments, vocabularies and settings as constants.
         fit.model.make_train_function(force=True)
-    with fit.session.reading(checkpoint):
+    with fit.session.resume.reading(checkpoint):
         position = read_position(checkpoint, fit.state.position.per_call)
     if position.random is not None:
         fit.state.drawing.set_beginning(position.random, random=position.drawn_again is not None)
@@ -73,14 +73,14 @@ def start_resume(fit: FitContext, checkpoint: Checkpoint) -> FitResume:
             position,
             _timed_first_step(fit),
             fit.call.epoch_iterator,
-            counted=counted_data(checkpoint.manifest).from_start,
+            counted=redrawn_batches(checkpoint.manifest).from_start,
             meter=fit.state.meter,
         ),
         EvaluationReplay(position),
         _values_of(fit),
     )
     fit.cleanup.add_on_failure(resume.undo)
-    fit.session.stopwatch.switch_to("drawing_again")
+    fit.session.phases.stopwatch.switch_to("drawing_again")
     fit.stages.move(FitStage.REPLAYING)
     keras_fit.set_initial_epoch(fit.model, position.first_epoch)
     fit.others.hide()
@@ -207,9 +207,9 @@ class FitResume:
         position.pipeline, position.batches = pipeline, batches
         # Data that was read again has already used its random numbers of Python and NumPy. With the
         # states of the checkpoint it would use them twice.
-        fit.session.random.only_libraries = position.drawn_again is not None
+        fit.session.tracked.random.only_libraries = position.drawn_again is not None
         fit.find_captured(self._step)
-        with fit.session.reading(self._checkpoint):
+        with fit.session.resume.reading(self._checkpoint):
             fit.state.run_position = fit.session.restore(self._checkpoint)
         fit.state.meter.drawn()
         self._restore_traced()
@@ -234,7 +234,7 @@ class FitResume:
     def _continue_data(self, iterator: Any) -> None:
         """Note how much the run has read from the iterator that Keras reads from now."""
         fit, drawn = self._fit, self._training.made(iterator)
-        counted = counted_data(self._checkpoint.manifest)
+        counted = redrawn_batches(self._checkpoint.manifest)
         # A new iterator begins an epoch: what the checkpoint counts belongs to an earlier one.
         fit.state.since = counted.since if drawn else 0
         fit.state.reads_from(
@@ -249,7 +249,7 @@ class FitResume:
             fit.session.inexact(OTHER_ORDER)
 
     def _restore_traced(self) -> None:
-        """Make the train function anew if a callback had unfrozen layers and done so.
+        """Make the train function again if a callback had done so, to unfreeze layers.
 
         The first step was traced with the layers that the code trains.
         """
@@ -333,7 +333,7 @@ def _timed_first_step(fit: FitContext) -> Callable[[Any], Any]:
     step = fit.model.train_function
 
     def first_step(iterator: Any) -> Any:
-        with fit.session.stopwatch.during("first_step"):
+        with fit.session.phases.stopwatch.during("first_step"):
             logs = step(iterator)
         fit.note_traced()
         return logs

@@ -11,17 +11,17 @@ from collections.abc import Mapping
 from typing import Any
 
 from ckptkit.export.export_spec import ExportSpec
-from ckptkit.keras.early_stop_record import EarlyStop, judges_model
+from ckptkit.keras.early_stop import EarlyStop, judges_model
+from ckptkit.keras.finished_fit_check import note_finished_model
 from ckptkit.keras.fit.fit_context import FitContext
 from ckptkit.keras.fit.fit_position import BATCH_END, EPOCH_END, STEP
 from ckptkit.keras.fit.fit_stage import FitStage
 from ckptkit.keras.fit.plain_logs import not_finite
 from ckptkit.keras.fit.publish_model import publish
-from ckptkit.keras.same_training_check import note_finished_model
 from ckptkit.log import logger
 from ckptkit.restore.newest_checkpoint import DivergedError
 from ckptkit.run.checkpoint_catalog import Checkpoint
-from ckptkit.session.finish_record import note_found_finished, note_trained_to_end
+from ckptkit.session.finished_runs import note_found_finished, note_trained_to_end
 from ckptkit.session.phase import SessionPhase
 from ckptkit.session.saver import Taken
 
@@ -47,7 +47,7 @@ class TrainingEnd:
         self._divergence: DivergedError | None = None
 
     def batch_ended(self) -> None:
-        """Take a snapshot of a run that was stopped in the middle of an epoch, if it was.
+        """Take a snapshot if training was stopped in the middle of an epoch.
 
         Keras leaves the epoch then, evaluates, and tells the callbacks that the epoch has ended. A
         run that was not stopped would not do so there, so none of that is part of the state.
@@ -91,7 +91,7 @@ class TrainingEnd:
         return True
 
     def withdraw(self) -> bool:
-        """Note that Keras trains on after the end.
+        """Undo the end of training, because Keras continues to train.
 
         Returns:
             Whether it had left an epoch in its middle.
@@ -116,7 +116,7 @@ class TrainingEnd:
         self._divergence = divergence({**fit.state.position.logs, **logs}) if stopped else None
         if self._divergence is not None:
             fit.stages.move(FitStage.DIVERGED)
-            fit.session.abandon()
+            fit.session.saves.discard()
         elif epoch + 1 >= fit.epochs or self._is_early_stop(epoch):
             fit.stages.move(FitStage.TRAINED)
             self._final = self._take(EPOCH_END)
@@ -140,7 +140,7 @@ class TrainingEnd:
             Preempted: After a request to stop, with the state saved.
         """
         fit = self._fit
-        fit.session.stopwatch.switch_to("outside")
+        fit.session.phases.stopwatch.switch_to("outside")
         fit.cleanup.put_back()
         error: BaseException | None = None
         try:
@@ -198,7 +198,7 @@ class TrainingEnd:
         if self._final is not None:
             self._fit.session.finish(self._final)
         elif self._checkpoint is not None:
-            self._fit.session.assign_result(self._checkpoint)
+            self._fit.session.resume.assign_result(self._checkpoint)
             self._fit.others.give_back(self._fit.session.tracked.attributes, self._fit.state.loaded)
 
     def _publish(self) -> None:
@@ -211,7 +211,7 @@ class TrainingEnd:
         if self._export is None or not (trained or finished_before):
             return
         # The phase stays, but time after the export must not count as exporting.
-        with self._fit.session.stopwatch.during("exporting"):
+        with self._fit.session.phases.stopwatch.during("exporting"):
             self._fit.session.phases.enter(SessionPhase.EXPORTING)
             publish(
                 self._fit.session, self._fit.model, self._export, self._fit.call, trained=trained

@@ -1,4 +1,4 @@
-"""The firmware's names for the machine, from which its cloud is recognised.
+"""Reads the names that the firmware gives to the machine, which show its cloud.
 
 So ckptkit never asks a metadata server that does not exist.
 """

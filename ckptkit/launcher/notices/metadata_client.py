@@ -1,4 +1,4 @@
-"""One request to a metadata server, bounded in time and size, without proxies or redirects.
+"""Sends one request to a metadata server, bounded in time and size, without proxies or redirects.
 
 A metadata server has a link-local address, so requests must not go through a proxy (`http_proxy`).
 `http.client` supports neither proxies nor redirects.

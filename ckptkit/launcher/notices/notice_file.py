@@ -1,4 +1,4 @@
-"""Notices by a file, for other clouds, batch systems, drills and tests."""
+"""Takes notices from a file, for other clouds, batch systems, drills and tests."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ class File:
         self._path = path
 
     def look(self) -> Notice | None:
-        """Read it.
+        """Return the notice in the file.
 
         Raises:
             Unavailable: If the system does not say whether the file exists.

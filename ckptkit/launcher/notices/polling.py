@@ -1,4 +1,4 @@
-"""The loop that asks a source of notices again and again, and reports changes."""
+"""Asks a source of notices again and again, and reports each change."""
 
 from __future__ import annotations
 

@@ -23,7 +23,7 @@ from ckptkit.layout import RunLayout
 from ckptkit.ownership.run_lock import RunLock
 from ckptkit.restore.newest_checkpoint import newest_good
 from ckptkit.run.journal import next_attempt, start_journal
-from ckptkit.run.recover import recover
+from ckptkit.run.run_recovery import recover
 from ckptkit.testing import FakeClock
 from tests.support.disks import Unsynced
 

@@ -12,23 +12,21 @@ from pathlib import Path
 
 from ckptkit.errors import CorruptCheckpointError, StorageError
 from ckptkit.layout import RunLayout
-from ckptkit.ownership.fence import FencedFiles
-from ckptkit.ownership.process_lock import Machine
+from ckptkit.ownership.fenced_files import FencedFiles
+from ckptkit.ownership.machine_identity import Machine
 from ckptkit.ownership.run_lock import RunLock
 from ckptkit.policies import KeepLatest, KeepPolicy
 from ckptkit.run import events
-from ckptkit.run.checkpoint_catalog import (
-    Checkpoint,
-    CheckpointIndex,
-    list_checkpoints,
-    write_state_file,
-)
-from ckptkit.run.commit import begin_writing, commit, set_aside
+from ckptkit.run.checkpoint_catalog import Checkpoint, list_checkpoints
+from ckptkit.run.checkpoint_index import CheckpointIndex
+from ckptkit.run.checkpoint_state_file import write_state_file
+from ckptkit.run.commit import begin_writing, commit
 from ckptkit.run.fresh_start import make_checkpoints
 from ckptkit.run.journal import DeferredJournal, Journal, best_effort, next_attempt
 from ckptkit.run.manifest import Manifest, StateEntry, decode
-from ckptkit.run.recover import recover
 from ckptkit.run.retention import retain
+from ckptkit.run.run_recovery import recover
+from ckptkit.run.set_aside import set_aside
 from ckptkit.run.verify import verify
 from ckptkit.storage.files import FileSystem, storage_errors
 from ckptkit.storage.operations import (

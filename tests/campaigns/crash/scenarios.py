@@ -14,14 +14,16 @@ from functools import partial
 
 from ckptkit.errors import StorageError
 from ckptkit.layout import CheckpointName
-from ckptkit.ownership.process_lock import Machine
+from ckptkit.ownership.machine_identity import Machine
 from ckptkit.policies import KeepLatest
-from ckptkit.run.checkpoint_catalog import CheckpointIndex, list_checkpoints
-from ckptkit.run.commit import remove_checkpoint, set_aside
+from ckptkit.run.checkpoint_catalog import list_checkpoints
+from ckptkit.run.checkpoint_index import CheckpointIndex
+from ckptkit.run.checkpoint_removal import remove_checkpoint
 from ckptkit.run.fresh_start import set_aside_earlier_lives
 from ckptkit.run.journal import Journal
 from ckptkit.run.retention import remove, review
-from ckptkit.run.roll_back import roll_back
+from ckptkit.run.rollback import roll_back
+from ckptkit.run.set_aside import set_aside
 from ckptkit.testing import FakeClock
 from tests.campaigns.crash import exports
 from tests.campaigns.crash import tensorboard_logs as logs

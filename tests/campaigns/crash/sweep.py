@@ -21,7 +21,7 @@ from pathlib import Path
 from typing import Any
 
 from ckptkit.run.checkpoint_catalog import list_checkpoints
-from ckptkit.run.commit import clean_up
+from ckptkit.run.checkpoint_removal import clean_up
 from ckptkit.run.verify import verify
 from ckptkit.storage.operations import Append, Operation, Overwrite, Rename, SyncDir
 from ckptkit.testing import PowerLoss, all_lost, nothing_lost, write_tree

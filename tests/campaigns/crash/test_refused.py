@@ -15,7 +15,7 @@ import pytest
 
 from ckptkit.policies import KeepLatest
 from ckptkit.run.checkpoint_catalog import list_checkpoints
-from ckptkit.run.commit import clean_up
+from ckptkit.run.checkpoint_removal import clean_up
 from ckptkit.run.journal_reader import read_journal
 from tests.campaigns.crash.recovery_check import names_after, newest_serial, problem_of
 from tests.campaigns.crash.run_process import RunProcess, Tape

@@ -15,7 +15,7 @@ import pytest
 
 from ckptkit.layout import RunLayout
 from ckptkit.run.checkpoint_catalog import list_checkpoints
-from ckptkit.run.commit import clean_up
+from ckptkit.run.checkpoint_removal import clean_up
 from ckptkit.run.verify import verify
 from ckptkit.storage.files import FileSystem
 

@@ -14,7 +14,6 @@ from ckptkit.layout import CheckpointName
 from ckptkit.report import attempt_timeline, checkpoint_table
 from ckptkit.report.document import Document, values_of
 from ckptkit.report.goodput import KINDS
-from ckptkit.run.commit import set_aside
 from ckptkit.run.events import (
     AttemptEnded,
     Finished,
@@ -34,6 +33,7 @@ from ckptkit.run.events import (
 )
 from ckptkit.run.journal import encode_line
 from ckptkit.run.pins import Pin, pin
+from ckptkit.run.set_aside import set_aside
 from ckptkit.storage.files import FileSystem
 from tests.cli.conftest import DummyRun
 from tests.report.journals import journal, ledger, saved, started

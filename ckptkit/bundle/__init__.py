@@ -1,0 +1,1 @@
+"""TensorFlow's file format: writes bundles of tensors, and checks and reads them."""

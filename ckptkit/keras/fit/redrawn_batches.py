@@ -1,0 +1,39 @@
+"""Finds which batches a resume of `fit` draws again, and from which anchor."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+from ckptkit.run.manifest import Manifest
+from ckptkit.tracking.data_anchor import DataAnchor
+from ckptkit.writing.data_anchor_files import stored_anchors
+
+
+class RedrawnBatches(NamedTuple):
+    """The batches that a resume of `fit` draws again.
+
+    Args:
+        anchor: the anchor that a resume restores first, or None.
+        since: the number of batches to draw after it; 0 without an anchor.
+        from_start: the number of batches to draw from the start of the iterator; 0 with an anchor.
+        order: see `AnchorEntry`; empty if nothing is counted.
+    """
+
+    anchor: DataAnchor | None = None
+    since: int = 0
+    from_start: int = 0
+    order: str = ""
+
+
+def redrawn_batches(manifest: Manifest) -> RedrawnBatches:
+    """Return what a resume from a checkpoint of `fit` draws again.
+
+    Args:
+        manifest: the manifest of the checkpoint.
+    """
+    anchors = stored_anchors(manifest)
+    for entry in manifest.anchors:
+        if entry.name:
+            return RedrawnBatches(anchors[entry.key], entry.since, 0, entry.order)
+        return RedrawnBatches(None, 0, entry.drawn, entry.order)
+    return RedrawnBatches()

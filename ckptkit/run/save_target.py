@@ -1,0 +1,30 @@
+"""Groups what a save of one attempt needs to write a checkpoint."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+from ckptkit.policies import KeepPolicy
+from ckptkit.run.checkpoint_index import CheckpointIndex
+from ckptkit.run.commit import Permit
+from ckptkit.run.journal import Journal
+from ckptkit.storage.files import FileSystem
+
+
+@dataclass(frozen=True)
+class SaveTarget:
+    """The objects that a save of one attempt needs to write a checkpoint.
+
+    Args:
+        files: how to change the disk.
+        index: the index of the run's checkpoints.
+        journal: the journal of the attempt.
+        keep: decides which checkpoints stay.
+        permit: allows commits.
+    """
+
+    files: FileSystem
+    index: CheckpointIndex
+    journal: Journal
+    keep: KeepPolicy
+    permit: Permit = field(default_factory=Permit)

@@ -1,0 +1,195 @@
+"""The base class of a session: its parts, and shortcuts to their methods."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import TYPE_CHECKING, Any
+
+from ckptkit.position import RunPosition
+from ckptkit.run.journal import Journal
+from ckptkit.session.exactness import Exactness
+from ckptkit.session.hyperparameter_conflicts import HyperparameterConflicts
+from ckptkit.session.loop_progress import LoopProgress
+from ckptkit.session.opening import OpenedRun
+from ckptkit.session.options import RunOptions
+from ckptkit.session.phase import PhaseMachine
+from ckptkit.session.resume import Resume
+from ckptkit.session.run_progress import RunProgress
+from ckptkit.session.save_coordinator import SaveCoordinator
+from ckptkit.session.saver import Saver, Taken
+from ckptkit.session.stopping import Stopping
+from ckptkit.session.tensorboard_hook import TensorBoardHook
+from ckptkit.session.tracked_state import TrackedState
+
+if TYPE_CHECKING:
+    from ckptkit.session.reserve_snapshot import PartialTurn
+
+
+class SessionBase:
+    """The parts of a session, with shortcuts to their methods for `fit`, loops and the manager.
+
+    Attributes:
+        options: the options of the run.
+        tracked: the objects that are saved.
+        journal: the journal of the attempt.
+        phases: the phases of the session and the time spent in each.
+        progress: the position of the run.
+        exactness: reports why the run cannot resume bit for bit.
+        saves: decides when to save, and starts saves.
+        resume: finds and restores checkpoints.
+        loop: counts the turns of the program's own loops.
+        stopping: receives and serves requests to stop.
+    """
+
+    options: RunOptions
+    tracked: TrackedState
+    journal: Journal
+    phases: PhaseMachine
+    progress: RunProgress
+    exactness: Exactness
+    saves: SaveCoordinator
+    resume: Resume
+    loop: LoopProgress
+    stopping: Stopping
+
+    # -- creation
+
+    def assemble(self, opened: OpenedRun, logs: TensorBoardHook) -> None:
+        """Create the parts; none of them starts a thread or opens a file.
+
+        Args:
+            opened: the opened run. `tracked` is set already.
+            logs: the TensorBoard hook, which adds a point for each save.
+        """
+        options, target, phases = opened.options, opened.target, opened.phases
+        journal = target.journal
+        tracked, stopwatch = self.tracked, phases.stopwatch
+        self.options, self.journal, self.phases = options, journal, phases
+        self.progress = RunProgress(phases)
+        self.exactness = Exactness(options.exact, journal)
+        changes = HyperparameterConflicts(options, tracked.now)
+        self.resume = Resume(options, journal, tracked, changes, self.exactness, stopwatch)
+        saver = Saver(options, target, tracked.tracker, stopwatch, logs.summaries.saved)
+        self.saves = SaveCoordinator(
+            options,
+            journal,
+            saver,
+            self.progress,
+            self.exactness.inexact,
+            changes.recorded,
+            opened.fresh_labels,
+        )
+        self.stopping = Stopping(self, options, journal, saver)
+        self.loop = LoopProgress(
+            options.state,
+            tracked.data,
+            self.progress,
+            phases,
+            journal,
+            self.save_if_due,
+            self.exactness,
+            self.stopping,
+            self.saves,
+            options.clock.monotonic,
+        )
+
+    # -- phase and progress
+
+    @property
+    def position(self) -> RunPosition:
+        """The position: the finished training, over all attempts."""
+        return self.progress.position
+
+    @position.setter
+    def position(self, position: RunPosition) -> None:
+        self.progress.position = position
+
+    @property
+    def done(self) -> bool:
+        """Whether training has ended at the current position."""
+        return self.progress.done
+
+    @done.setter
+    def done(self, done: bool) -> None:
+        self.progress.done = done
+
+    @property
+    def total(self) -> int | None:
+        """The number of steps or epochs of the whole run; None if unknown."""
+        return self.progress.total
+
+    @total.setter
+    def total(self, total: int | None) -> None:
+        self.progress.total = total
+
+    @property
+    def beats(self) -> int:
+        """A counter that grows with each activity of training."""
+        return self.progress.beats
+
+    @beats.setter
+    def beats(self, beats: int) -> None:
+        self.progress.beats = beats
+
+    def step_done(
+        self,
+        position: RunPosition,
+        metrics: Mapping[str, Any] | None = None,
+        *,
+        running_averages: bool = False,
+    ) -> None:
+        """See `RunProgress.step_done`."""
+        self.progress.step_done(position, metrics, running_averages=running_averages)
+
+    def measured(self, metrics: Mapping[str, Any]) -> None:
+        """See `RunProgress.measured`."""
+        self.progress.measured(metrics)
+
+    def inexact(self, reason: str) -> None:
+        """See `Exactness.inexact`."""
+        self.exactness.inexact(reason)
+
+    # -- saving
+
+    def take(self) -> Taken:
+        """See `SaveCoordinator.take`."""
+        return self.saves.take()
+
+    def save(self, trigger: str, taken: Taken | None = None) -> None:
+        """See `SaveCoordinator.save`."""
+        self.saves.save(trigger, taken)
+
+    @property
+    def saved_at(self) -> RunPosition:
+        """See `SaveCoordinator.saved_at`."""
+        return self.saves.saved_at
+
+    def is_saved(self, at: RunPosition) -> bool:
+        """See `SaveCoordinator.is_saved`."""
+        return self.saves.is_saved(at)
+
+    def partial_turn(self) -> PartialTurn | None:
+        """See `LoopProgress.partial_turn`."""
+        return self.loop.partial_turn()
+
+    def save_if_due(self, leave: Callable[[], None] | None = None) -> bool:
+        """Save if a save is due, and serve a request to stop.
+
+        Args:
+            leave: see `Stopping.serve`.
+
+        Returns:
+            Whether a save was due.
+
+        Raises:
+            BackgroundSaveError: If an earlier save failed. After a request to stop, the state is
+                saved nevertheless.
+            Preempted: After a request to stop, with the state saved.
+        """
+        # After a request to stop, this is the last chance to save, so an earlier save's error is
+        # raised after it.
+        if not self.stopping.requested:
+            self.saves.saver.check()
+        due = self.saves.save_if_due()
+        self.stopping.serve(leave=leave)
+        return due
