@@ -157,14 +157,42 @@ def write_tensors(snapshot: Snapshot, directory: Path, step: int) -> None:
     Raises:
         StorageError: if the disk refuses.
     """
-    checkpoint = _checkpoint_of({key: tensor for key, (_, tensor) in snapshot.tensors.items()})
-    with storage_errors("write the checkpoint in", directory), plain_directory(directory) as name:
-        # max_to_keep=None: it must delete nothing, because the keep policy does that.
-        manager = tf.train.CheckpointManager(
-            checkpoint, str(name), max_to_keep=None, checkpoint_name=PREFIX
-        )
+    tensors = {key: tensor for key, (_, tensor) in snapshot.tensors.items()}
+    with writing_in(directory) as plain:
+        save_whole(tensors, plain, step)
+
+
+def save_whole(tensors: Mapping[str, tf.Tensor], directory: Path, step: int) -> None:
+    """Write tensors as `ckpt-<step>` into a directory, inside of `writing_in`.
+
+    Args:
+        tensors: the tensors by key.
+        directory: the directory, as `writing_in` yields it.
+        step: the number in the files' names.
+    """
+    # max_to_keep=None: it must delete nothing, because the keep policy does that.
+    manager = tf.train.CheckpointManager(
+        _checkpoint_of(tensors), str(directory), max_to_keep=None, checkpoint_name=PREFIX
+    )
+    manager.save(checkpoint_number=step)
+
+
+@contextmanager
+def writing_in(directory: Path) -> Iterator[Path]:
+    """Turn TensorFlow's errors in the block into errors of storage.
+
+    Args:
+        directory: the directory into which the block writes.
+
+    Yields:
+        A path of the directory that TensorFlow does not take for a pattern.
+
+    Raises:
+        StorageError: If the disk refuses.
+    """
+    with storage_errors("write the checkpoint in", directory), plain_directory(directory) as plain:
         try:
-            manager.save(checkpoint_number=step)
+            yield plain
         except tf.errors.OpError as error:
             raise OSError(_errno(error), error.message) from error
 
@@ -180,11 +208,8 @@ def write_bundle(tensors: Mapping[str, tf.Tensor], directory: Path, name: str) -
     Raises:
         StorageError: if the disk refuses.
     """
-    with storage_errors("write the checkpoint in", directory), plain_directory(directory) as plain:
-        try:
-            _checkpoint_of(tensors).write(str(plain / name))
-        except tf.errors.OpError as error:
-            raise OSError(_errno(error), error.message) from error
+    with writing_in(directory) as plain:
+        _checkpoint_of(tensors).write(str(plain / name))
 
 
 def _errno(error: tf.errors.OpError) -> int:

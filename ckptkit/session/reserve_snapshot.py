@@ -13,7 +13,7 @@ from typing import Protocol
 
 from ckptkit.errors import ConfigError
 from ckptkit.position import RunPosition
-from ckptkit.session.saver import Taken
+from ckptkit.session.snapshot_writer import Taken
 
 SHARE = 0.005
 """The share of the training time that these snapshots may take."""

@@ -18,7 +18,8 @@ from ckptkit.session.missing_monitors import MonitorWatch
 from ckptkit.session.options import RunOptions
 from ckptkit.session.run_progress import RunProgress
 from ckptkit.session.save_requests import SaveRequests
-from ckptkit.session.saver import Saver, Taken
+from ckptkit.session.saver import Saver
+from ckptkit.session.snapshot_writer import Taken
 from ckptkit.tracking import snapshot
 
 

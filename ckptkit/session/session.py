@@ -15,8 +15,8 @@ from ckptkit.session.finished_runs import record_finished
 from ckptkit.session.opening import open_run
 from ckptkit.session.options import RunOptions
 from ckptkit.session.remote_control import RemoteControl
-from ckptkit.session.saver import Taken
 from ckptkit.session.session_base import SessionBase
+from ckptkit.session.snapshot_writer import Taken
 from ckptkit.session.tensorboard_hook import TensorBoardHook
 from ckptkit.session.tracked_state import TrackedState
 from ckptkit.workers.cluster import Alone, Cluster

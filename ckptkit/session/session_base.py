@@ -16,13 +16,14 @@ from ckptkit.session.phase import PhaseMachine
 from ckptkit.session.resume import Resume
 from ckptkit.session.run_progress import RunProgress
 from ckptkit.session.save_coordinator import SaveCoordinator
-from ckptkit.session.saver import Saver, Taken
+from ckptkit.session.saver import Saver
 from ckptkit.session.stopping import Stopping
 from ckptkit.session.tensorboard_hook import TensorBoardHook
 from ckptkit.session.tracked_state import TrackedState
 
 if TYPE_CHECKING:
     from ckptkit.session.reserve_snapshot import PartialTurn
+    from ckptkit.session.snapshot_writer import Taken
 
 
 class SessionBase:

@@ -19,12 +19,13 @@ from ckptkit.run.journal import Journal
 from ckptkit.session.options import RunOptions
 from ckptkit.session.phase import PhaseMachine, SessionPhase
 from ckptkit.session.run_progress import RunProgress
-from ckptkit.session.saver import Saver, Taken
+from ckptkit.session.saver import Saver
 from ckptkit.session.stdout_redirect import TerminalOutput
 from ckptkit.threads import start_timer
 
 if TYPE_CHECKING:
     from ckptkit.session.reserve_snapshot import PartialTurn
+    from ckptkit.session.snapshot_writer import Taken
 
 _PATIENCE_SECS = 1.0
 """Seconds that `close` waits for the emergency timer."""

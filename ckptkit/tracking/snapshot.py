@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Container, Iterable, Iterator
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import Any
@@ -183,23 +183,24 @@ _JUDGED = frozenset({WEIGHTS, RESULT, OPTIMIZER, VARIABLES, EXTRA, CAPTURED})
 """The roles of the variables that training computes with. A metric may be NaN by itself."""
 
 
-def not_finite(snapshot: Snapshot) -> tuple[str, ...]:
+def not_finite(snapshot: Snapshot, known_finite: Container[str] = frozenset()) -> tuple[str, ...]:
     """Return the paths of variables with NaN or infinity, without those of metrics.
 
     Args:
         snapshot: the values that are about to be written.
+        known_finite: the keys of variables that need not be checked again.
 
     Returns:
         The first few paths; empty if all values are finite.
     """
     found: list[str] = []
-    for entry, tensor in snapshot.tensors.values():
+    for key, (entry, tensor) in snapshot.tensors.items():
         if len(found) == _MOST_NAMED:
             break
-        if entry.kind == "variable" and entry.role in _JUDGED:
+        if entry.kind == "variable" and entry.role in _JUDGED and key not in known_finite:
             # A type that NumPy cannot check must not prevent a save.
             try:
-                bad = is_bad(tensor.numpy(), entry)
+                bad = is_bad(np.asarray(tensor), entry)
             except Exception:
                 continue
             if bad:

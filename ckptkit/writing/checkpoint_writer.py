@@ -5,7 +5,6 @@ from __future__ import annotations
 import errno
 import time
 from collections.abc import Callable
-from contextlib import nullcontext
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Protocol
 
@@ -17,7 +16,6 @@ from tenacity import (
     wait_exponential,
 )
 
-from ckptkit.bundle import tensor_bundle
 from ckptkit.errors import StorageError
 from ckptkit.log import logger, size
 from ckptkit.run.checkpoint_catalog import candidate_of
@@ -33,6 +31,7 @@ from ckptkit.run.verify import file_entry
 from ckptkit.storage.files import NO_SPACE
 from ckptkit.writing.data_anchor_files import add_anchors, known_entry, note_written
 from ckptkit.writing.data_file_sync import WORTH_BYTES, DataFileSync
+from ckptkit.writing.incremental_bundle import IncrementalBundle
 
 if TYPE_CHECKING:
     from ckptkit.run.save_target import SaveTarget
@@ -125,6 +124,7 @@ class ForegroundWriter:
 
 def write_checkpoint(
     target: SaveTarget,
+    bundle: IncrementalBundle,
     snapshot: Snapshot,
     manifest: Manifest,
     snapshot_secs: float,
@@ -136,6 +136,7 @@ def write_checkpoint(
 
     Args:
         target: where and how to write.
+        bundle: writes the tensors; it has compared the snapshot with the newest checkpoint.
         snapshot: the state.
         manifest: the manifest without the lists of tensors and files.
         snapshot_secs: how long training stopped for the snapshot.
@@ -149,8 +150,9 @@ def write_checkpoint(
         AbandonedError: If the run was closed meanwhile.
     """
     began = time.monotonic()
-    written = _write_with_retries(target, snapshot, replace(manifest, tensors=snapshot.entries))
-    _record_save(target, written, snapshot_secs, time.monotonic() - began, taken_at)
+    complete = replace(manifest, tensors=snapshot.entries)
+    written, shared_bytes = _write_with_retries(target, bundle, snapshot, complete)
+    _record_save(target, written, shared_bytes, snapshot_secs, time.monotonic() - began, taken_at)
     # The checkpoint is committed. A failure below does not make the save a failure.
     with best_effort(target.journal, "apply the keep policy"):
         retain(target.files, target.index, target.journal, target.keep)
@@ -159,8 +161,14 @@ def write_checkpoint(
     return written
 
 
-def _write_with_retries(target: SaveTarget, snapshot: Snapshot, manifest: Manifest) -> Manifest:
-    """Free space, write and commit a checkpoint; try again after a temporary error."""
+def _write_with_retries(
+    target: SaveTarget, bundle: IncrementalBundle, snapshot: Snapshot, manifest: Manifest
+) -> tuple[Manifest, int]:
+    """Free space, write and commit a checkpoint; try again after a temporary error.
+
+    Returns:
+        The manifest, and the size in bytes of files that the checkpoint shares with the one before.
+    """
     candidate = candidate_of(manifest)
     # A number, so that the function below does not refer to the snapshot: tenacity keeps the
     # function until the thread ends, and the snapshot's memory must be freed before.
@@ -185,7 +193,7 @@ def _write_with_retries(target: SaveTarget, snapshot: Snapshot, manifest: Manife
             reraise=True,
         ):
             with attempt:
-                written = _write_and_commit(target, snapshot, manifest)
+                written, shared_bytes = _write_and_commit(target, bundle, snapshot, manifest)
                 target.index.add(written)
         # Checked before any other change on disk: another process may own the run by now.
         if target.permit.withdrawn:
@@ -195,11 +203,16 @@ def _write_with_retries(target: SaveTarget, snapshot: Snapshot, manifest: Manife
             raise AbandonedError from error
         _record_failure(target, manifest, error)
         raise
-    return written
+    return written, shared_bytes
 
 
 def _record_save(
-    target: SaveTarget, written: Manifest, snapshot_secs: float, write_secs: float, taken_at: float
+    target: SaveTarget,
+    written: Manifest,
+    shared_bytes: int,
+    snapshot_secs: float,
+    write_secs: float,
+    taken_at: float,
 ) -> None:
     """Record a committed checkpoint in the journal and in the log."""
     target.journal.record(
@@ -210,6 +223,7 @@ def _record_save(
             batch=written.batch,
             trigger=written.trigger,
             size_bytes=written.size_bytes,
+            shared_bytes=shared_bytes,
             snapshot_secs=snapshot_secs,
             write_secs=write_secs,
             metrics=written.metrics,
@@ -218,32 +232,39 @@ def _record_save(
         )
     )
     logger.info(
-        "saved %s: %s, %s in %.2f s",
+        "saved %s: %s, %s%s in %.2f s",
         written.position,
         written.trigger,
         size(written.size_bytes),
+        f" ({size(written.size_bytes - shared_bytes)} of them new)" if shared_bytes else "",
         write_secs,
     )
 
 
-def _write_and_commit(target: SaveTarget, snapshot: Snapshot, manifest: Manifest) -> Manifest:
-    """Write the files of a checkpoint into a hidden directory, and commit it."""
+def _write_and_commit(
+    target: SaveTarget, bundle: IncrementalBundle, snapshot: Snapshot, manifest: Manifest
+) -> tuple[Manifest, int]:
+    """Write the files of a checkpoint into a hidden directory, and commit it; returns as above."""
     directory = begin_writing(target.files, target.index.layout, manifest.attempt)
-    drain = DataFileSync(directory) if snapshot.size_bytes >= WORTH_BYTES else None
+    drain = DataFileSync(directory) if bundle.new_bytes(snapshot) >= WORTH_BYTES else None
     try:
-        with drain or nullcontext():
-            tensor_bundle.write_tensors(snapshot, directory, manifest.step)
-            anchors = add_anchors(target, snapshot.anchors, directory, manifest)
+        tensors = bundle.write(target, snapshot, directory, manifest.step, drain)
+        anchors = add_anchors(target, snapshot.anchors, directory, manifest)
         measured = drain.entry if drain else file_entry
         written = commit(
             target.files,
             target.index.layout,
             replace(manifest, anchors=anchors, format_version=format_version(anchors)),
-            entry=lambda path: known_entry(snapshot.anchors, path.name) or measured(path),
+            entry=lambda path: (
+                tensors.known_entry(path.name)
+                or known_entry(snapshot.anchors, path.name)
+                or measured(path)
+            ),
             permit=target.permit,
         )
+        bundle.committed(tensors, written)
         note_written(snapshot.anchors, written)
-        return written
+        return written, tensors.shared_bytes
     finally:
         if drain is not None:
             drain.close()

@@ -80,12 +80,16 @@ class DataFileSync:
         self._directory = directory
         self._start_thread = start_thread
         self._followed: dict[int, _FollowedFile] = {}
+        self._earlier: set[int] = set()
         # One buffer for all reads, because new memory for each read would make saves need more.
         self._buffer = memoryview(bytearray(_READ_BYTES))
         self._ended = threading.Event()
         self._thread = threading.Thread(target=self._run, name="ckptkit-drain")
 
     def __enter__(self) -> DataFileSync:
+        # The files that a checkpoint shares with the one before are durable already.
+        with suppress(OSError):
+            self._earlier = {path.stat().st_ino for path in self._directory.iterdir()}
         try:
             self._start_thread(self._thread)
         except RuntimeError as error:  # no further thread, or the interpreter is exiting
@@ -139,7 +143,7 @@ class DataFileSync:
         """Open data files that are new since the last call."""
         with suppress(OSError):  # TensorFlow may rename a file between the listing and the open
             for path in self._directory.rglob("*.data-*"):
-                if path.stat().st_ino not in self._followed:
+                if path.stat().st_ino not in self._followed.keys() | self._earlier:
                     descriptor = os.open(path, os.O_RDONLY)
                     self._followed[os.fstat(descriptor).st_ino] = _FollowedFile(descriptor)
 

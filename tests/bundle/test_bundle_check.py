@@ -130,8 +130,8 @@ IMPOSSIBLE = {
     "an unknown type": ({b"x": entry(99, [4], 0, 16, CRC)}, "no type 99"),
     "a reference": ({b"x": entry(101, [4], 0, 16, CRC)}, "never stored"),
     "no such data file": ({b"x": entry(1, [4], 0, 16, CRC, shard=1)}, "data file 1 of 1"),
-    "no message": ({b"x": b"\xff"}, "no message"),
-    "no header": ({b"": b"\xff"}, "header is no message"),
+    "no message": ({b"x": b"\xff"}, "not a message"),
+    "no header": ({b"": b"\xff"}, "header is not a message"),
     "a part outside": (
         {b"x": entry(1, [4], 0, 0, CRC, slices=part((3, 2)))},
         "outside of it",

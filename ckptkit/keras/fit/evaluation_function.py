@@ -12,7 +12,7 @@ from ckptkit.keras.fit.fit_stage import FitStage
 from ckptkit.keras.fit.plain_logs import named_logs
 from ckptkit.keras.fit.train_function import DATA_ENDED
 from ckptkit.session.phase import SessionPhase
-from ckptkit.session.saver import Taken
+from ckptkit.session.snapshot_writer import Taken
 
 
 class EvaluationFunction:

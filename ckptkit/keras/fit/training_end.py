@@ -23,7 +23,7 @@ from ckptkit.restore.newest_checkpoint import DivergedError
 from ckptkit.run.checkpoint_catalog import Checkpoint
 from ckptkit.session.finished_runs import note_found_finished, note_trained_to_end
 from ckptkit.session.phase import SessionPhase
-from ckptkit.session.saver import Taken
+from ckptkit.session.snapshot_writer import Taken
 
 
 class TrainingEnd:

@@ -13,7 +13,8 @@ from ckptkit.run.manifest import Number
 class Saved(Event):
     """A checkpoint was committed.
 
-    Its snapshot was taken at `taken_at`, in seconds since the epoch.
+    Its snapshot was taken at `taken_at`, in seconds since the epoch. `shared_bytes` of its
+    `size_bytes` are in files that the checkpoint before it has too.
     """
 
     event: ClassVar[str] = "saved"
@@ -25,6 +26,7 @@ class Saved(Event):
     size_bytes: int
     snapshot_secs: float
     write_secs: float
+    shared_bytes: int = 0
     metrics: dict[str, Number] = field(default_factory=dict)
     final: bool = False
     taken_at: float | None = None

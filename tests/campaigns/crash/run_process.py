@@ -35,6 +35,7 @@ from ckptkit.storage.operations import (
     Operation,
     Rename,
     SyncDir,
+    Unlink,
 )
 from ckptkit.testing import FakeClock, FaultyFiles
 from tests.support.disks import Unsynced
@@ -108,8 +109,11 @@ class RunProcess:
             serial: its number.
             keep: what stays.
             anchor: "new" writes an anchor beside it, and "shared" links that of an earlier save.
+                "data" links a data file of the newest checkpoint, which TensorFlow then renames.
         """
         directory = begin_writing(self.owned, self.layout, self.journal.attempt)
+        if anchor == "data":
+            self.share_data(directory, step)
         self.write_tensors(directory, step, serial)
         if anchor == "new":
             self.write_files(directory, anchor_content(step))
@@ -157,6 +161,27 @@ class RunProcess:
         self.write_files(directory, content(step, serial))
         with storage_errors("write", directory):
             self.files.do(Append(directory / "checkpoint", b"model_checkpoint_path"))
+
+    def share_data(self, directory: Path, step: int) -> None:
+        """Link the data file of unchanged tensors, and join it with the others as TensorFlow does;
+        it is written if no checkpoint has one.
+        """
+        found = [
+            path
+            for checkpoint in list_checkpoints(self.layout)
+            for path in checkpoint.path.glob("*.data-00001-of-00002")
+        ]
+        part, index = directory / "part-0.data-00000-of-00001", directory / "part-0.index"
+        if found:
+            self.owned.share(found[-1], part)
+            self.owned.create(index, b"index of unchanged tensors")
+        else:
+            self.write_files(
+                directory, {part.name: b"unchanged tensors " * 9, index.name: b"index"}
+            )
+        with storage_errors("write", directory):
+            self.files.do(Rename(part, directory / f"ckpt-{step}.data-00001-of-00002"))
+            self.files.do(Unlink(index))
 
     def write_files(self, directory: Path, contents: Mapping[str, bytes]) -> None:
         """Write files as TensorFlow does."""

@@ -20,12 +20,21 @@ def values(step: int) -> np.ndarray:
     return np.random.RandomState(step).rand(5000).astype("float32")
 
 
+def frozen() -> np.ndarray:
+    """Values that are large enough to have a data file of their own, which checkpoints share."""
+    return np.random.RandomState(0).rand(300_000).astype("float32")
+
+
 def main(run: str, first: int, last: int) -> None:
     weight = tf.Variable(tf.zeros([5000]))
-    manager = ckptkit.CheckpointManager(run, {"weight": weight}, keep=ckptkit.KeepLatest(2))
+    base = tf.Variable(tf.zeros([300_000]))
+    state = {"weight": weight, "base": base}
+    manager = ckptkit.CheckpointManager(run, state, keep=ckptkit.KeepLatest(2))
     with manager:
         at = manager.latest_step
         assert at is None or (weight.numpy() == values(at)).all(), "another value was restored"
+        assert at is None or (base.numpy() == frozen()).all(), "another value was restored"
+        base.assign(frozen())
         print(f"restored {at or 0}", flush=True)
         if last:
             weight.assign(values(first))

@@ -64,6 +64,12 @@ def three_saves_with_an_anchor(process: RunProcess) -> None:
     process.save(30, 3, anchor="shared")
 
 
+def three_saves_that_share_data(process: RunProcess) -> None:
+    process.begin()
+    for serial in (1, 2, 3):
+        process.save(serial * 10, serial, anchor="data")
+
+
 def save_with_an_anchor(
     process: RunProcess, anchor: str, keep: int, later: str | None = None
 ) -> None:
@@ -238,6 +244,9 @@ SCENARIOS = {
     ),
     "a save with a shared anchor": Scenario(
         three_saves_with_an_anchor, partial(save_with_an_anchor, anchor="shared", keep=1)
+    ),
+    "a save that shares data": Scenario(
+        three_saves_that_share_data, partial(save_with_an_anchor, anchor="data", keep=1)
     ),
     "saves after which nothing needs an anchor": Scenario(
         three_saves_with_an_anchor,

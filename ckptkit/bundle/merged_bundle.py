@@ -1,0 +1,113 @@
+"""Writes a checkpoint of TensorFlow in parts, and joins parts from several saves into one."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+import tensorflow as tf
+
+from ckptkit.bundle.tensor_bundle import SUFFIX, restore, save_whole, writing_in
+from ckptkit.layout import PREFIX
+from ckptkit.storage.files import storage_errors
+
+
+def write_parts(
+    parts: Sequence[Mapping[str, tf.Tensor]], directory: Path, first: int = 0
+) -> list[bytes]:
+    """Write the parts of a checkpoint, each with its own index, for `merge_parts`.
+
+    Args:
+        parts: the tensors of each part, by their keys in TensorFlow's files.
+        directory: the directory, which must exist.
+        first: the number of the first part.
+
+    Returns:
+        The index of each part; its files are `part-<number>.*`.
+
+    Raises:
+        StorageError: if the disk refuses.
+    """
+    with writing_in(directory) as plain:
+        for number, tensors in enumerate(parts, first):
+            tf.raw_ops.SaveV2(
+                prefix=str(plain / part_name(number)),
+                tensor_names=list(tensors),
+                shape_and_slices=[""] * len(tensors),
+                tensors=list(tensors.values()),
+            )
+        numbers = range(first, first + len(parts))
+        return [(plain / part_index(number)).read_bytes() for number in numbers]
+
+
+def merge_parts(count: int, directory: Path, step: int) -> None:
+    """Join the parts `part-<number>.*` in a directory into the checkpoint `ckpt-<step>`.
+
+    The data files only get other names. Part 0 becomes `ckpt-<step>.data-00000-of-<count>`.
+
+    Args:
+        count: the number of parts.
+        directory: the directory.
+        step: the number in the files' names.
+
+    Raises:
+        StorageError: if the disk refuses.
+    """
+    with writing_in(directory) as plain:
+        tf.raw_ops.MergeV2Checkpoints(
+            checkpoint_prefixes=[str(plain / part_name(number)) for number in range(count)],
+            destination_prefix=str(plain / f"{PREFIX}-{step}"),
+            delete_old_dirs=False,
+        )
+
+
+def part_name(number: int) -> str:
+    """Return the name of a part's files without suffixes; see `write_parts`."""
+    return f"part-{number}"
+
+
+def part_index(number: int) -> str:
+    """Return the name of a part's index; see `write_parts`."""
+    return f"{part_name(number)}.index"
+
+
+def part_data(number: int) -> str:
+    """Return the name of a part's data file; see `write_parts`."""
+    return data_file(part_name(number), 0, 1)
+
+
+def data_file(name: str, number: int, count: int) -> str:
+    """Return TensorFlow's name of a data file.
+
+    Args:
+        name: the name of the checkpoint's files without suffixes.
+        number: the number of the data file, from 0.
+        count: the number of data files.
+    """
+    return f"{name}.data-{number:05d}-of-{count:05d}"
+
+
+def object_graph(keys: Sequence[str], directory: Path) -> dict[str, tf.Tensor]:
+    """Return what TensorFlow stores beside the values of these keys, by its own keys.
+
+    Args:
+        keys: the keys of all tensors of a checkpoint.
+        directory: a new directory for temporary files; it is removed again.
+
+    Raises:
+        StorageError: if the disk refuses.
+    """
+    with storage_errors("make", directory):
+        directory.mkdir()
+    with writing_in(directory) as plain:
+        # TensorFlow has no public function that returns it. It does not depend on the values, so a
+        # checkpoint of small values has the same one.
+        save_whole(dict.fromkeys(keys, tf.constant(0, tf.int8)), plain, 1)
+        prefix = str(plain / f"{PREFIX}-1")
+        types = tf.train.load_checkpoint(prefix).get_variable_to_dtype_map()
+        own = sorted(types.keys() - {key + SUFFIX for key in keys})
+        found = restore(Path(prefix), own, [types[key] for key in own])
+    with storage_errors("remove", directory):
+        shutil.rmtree(directory)
+    return dict(zip(own, found, strict=True))
