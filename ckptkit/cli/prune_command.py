@@ -21,7 +21,7 @@ from ckptkit.log import size
 from ckptkit.policies import KeepBest, KeepEveryNSteps, KeepLatest, KeepPolicy, inferred_direction
 from ckptkit.run.checkpoint_catalog import Checkpoint
 from ckptkit.run.checkpoint_index import CheckpointIndex
-from ckptkit.run.retention import Judged, remove, review
+from ckptkit.run.retention import Judged, freed_bytes, remove, review
 from ckptkit.run.stored_run import StoredRun
 
 
@@ -69,7 +69,7 @@ def command(
             _show(judged)
             going = [each for each in judged if not each.stays]
             print_line(
-                f"\nwould delete {count(len(going), 'checkpoint')} ({size(_bytes(going))}); "
+                f"\nwould delete {count(len(going), 'checkpoint')} ({_freed(judged, going)}); "
                 "nothing was changed"
             )
         return
@@ -81,14 +81,14 @@ def command(
     going = [each for each in judged if not each.stays]
     if going:
         confirm(
-            f"Delete {count(len(going), 'checkpoint')} of {plain(run)} ({size(_bytes(going))})?",
+            f"Delete {count(len(going), 'checkpoint')} of {plain(run)} ({_freed(judged, going)})?",
             yes=yes,
         )
     removed = _remove(found.layout, policy, judged) if going else []
     if as_json:
         print_json(_as_json(run, judged, removed, dry_run=False))
     else:
-        print_line(f"\ndeleted {count(len(removed), 'checkpoint')} ({size(_bytes(removed))})")
+        print_line(f"\ndeleted {count(len(removed), 'checkpoint')} ({_freed(judged, removed)})")
 
 
 def _review(run: StoredRun, policy: KeepPolicy) -> list[Judged]:
@@ -217,5 +217,5 @@ def _size(checkpoint: Checkpoint) -> str:
     return size(checkpoint.head.size_bytes) if checkpoint.problem is None else ""
 
 
-def _bytes(judged: Sequence[Judged]) -> int:
-    return sum(each.checkpoint.head.size_bytes for each in judged)
+def _freed(judged: Sequence[Judged], going: Sequence[Judged]) -> str:
+    return size(freed_bytes(judged, going))

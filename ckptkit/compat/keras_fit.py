@@ -186,6 +186,36 @@ def keeps_iterator(call: FitCall, iterator: Any) -> bool:
     )
 
 
+def may_keep_iterators(call: FitCall) -> bool:
+    """Return whether an iterator may serve several epochs.
+
+    Without `steps_per_epoch`, Keras makes a new one for each epoch. In the middle of an epoch,
+    `keeps_iterator` cannot tell.
+
+    Reason: the argument of `fit` is a local variable; Keras keeps it in a private object.
+    """
+    return getattr(call.epoch_iterator, "steps_per_epoch", None) is not None
+
+
+def makes_same_iterators(call: FitCall) -> bool:
+    """Return whether an epoch makes as many iterators of the data as every other one.
+
+    With data of unknown length, the first epoch finds the end, and later ones do not look for it.
+
+    Reason: see `may_keep_iterators`.
+    """
+    known = getattr(call.epoch_iterator, "_num_batches", None) is not None
+    return known and not may_keep_iterators(call)
+
+
+def dataset_of_epochs(call: FitCall) -> Any:
+    """Return the dataset of which the loop of `fit` makes an iterator for each epoch, or None.
+
+    Reason: see `new_iterator`.
+    """
+    return getattr(call.epoch_iterator, "_distributed_dataset", None)
+
+
 def fit_call(callback: Any) -> FitCall:
     """Return the arguments of the `fit` that is calling `callback.on_train_begin`.
 

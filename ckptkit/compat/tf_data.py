@@ -6,14 +6,13 @@ Tried with TensorFlow 2.20 and 2.21, and with Keras 3.14 and 3.15.
 from __future__ import annotations
 
 import inspect
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
 from weakref import WeakKeyDictionary
 
 import tensorflow as tf
 
-from ckptkit.compat import tf_captures
 from ckptkit.compat.tf_random import STATEFUL_RANDOM_OPS
 
 
@@ -89,7 +88,7 @@ def _read_stage(dataset: Any) -> Stage:
         {
             node.op
             for function in functions
-            for node in _nodes_in(function)
+            for node in nodes_in(function)
             if node.op in STATEFUL_RANDOM_OPS
         }
     )
@@ -192,8 +191,14 @@ def functions_of(
     return found
 
 
-def _nodes_in(function: Any) -> list[Any]:
-    """Return the operations of a pipeline's function, including nested functions."""
+def nodes_in(function: Any) -> list[Any]:
+    """Return the operations of a pipeline's function, including nested functions.
+
+    Reason: see `stage_of`.
+
+    Args:
+        function: one of `dataset._functions()`.
+    """
     graph = function.function.graph.as_graph_def()
     return [*graph.node, *(node for each in graph.library.function for node in each.node_def)]
 
@@ -234,7 +239,7 @@ def unseeded_random_ops(dataset: Any) -> list[str]:
 
     Reason: see `stage_of`; also, only a function's graph contains the seeds of its operations.
     """
-    nodes = [node for function in dataset._functions() for node in _nodes_in(function)]
+    nodes = [node for function in dataset._functions() for node in nodes_in(function)]
     found = {
         node.op
         for node in nodes
@@ -253,76 +258,6 @@ def order_seeds(dataset: Any) -> list[tuple[int, int]]:
         for stage in stages_in(dataset)
         if hasattr(stage, "_seed") and hasattr(stage, "_seed2")
     ]
-
-
-def parallel_draws(dataset: Any) -> list[str]:
-    """Return the states that parallel functions of a pipeline draw from, or change.
-
-    The threads take turns in another order each time, so no other attempt repeats the results.
-
-    Reason: see `stage_of`; and no public name says whether operations are deterministic, in which
-    case TensorFlow does not run such functions in parallel.
-
-    Returns:
-        Names of random operations and of variables.
-    """
-    from tensorflow.python.framework import config
-
-    if config.is_op_determinism_enabled():
-        return []
-    return sorted(set(_parallel_draws(dataset)))
-
-
-def _parallel_draws(dataset: Any) -> Iterator[str]:
-    if _is_parallel(dataset):
-        for function in dataset._functions():
-            yield from (n.op for n in _nodes_in(function) if n.op in STATEFUL_RANDOM_OPS)
-            for capture in tf_captures.captures_of(function.function):
-                if capture.is_written:
-                    yield f"the variable {capture.variable.name.partition(':')[0]!r}"
-    for each in dataset._inputs():
-        yield from _parallel_draws(each)
-
-
-def _is_parallel(dataset: Any) -> bool:
-    """Return whether a stage runs its function in parallel; a number of -1 means "as many as fit".
-
-    The stages `map_and_batch` and `interleave` have their number under other names.
-    """
-    calls = getattr(dataset, "_num_parallel_calls", None)
-    calls = getattr(dataset, "_num_parallel_calls_t", calls)
-    return calls is not None and int(calls) != 1
-
-
-def comes_in_any_order(dataset: Any) -> bool:
-    """Return whether a parallel stage returns each element as soon as it is ready, in any order.
-
-    Reason: see `stage_of`; the public options do not include the argument of a stage.
-    """
-    by_options = dataset.options().deterministic is False
-
-    def any_order(stage: Any) -> bool:
-        own = _determinism_of(stage)
-        return (_is_parallel(stage) and (own == "false" or (own == "default" and by_options))) or (
-            any(map(any_order, stage._inputs()))
-        )
-
-    return any_order(dataset)
-
-
-def _determinism_of(stage: Any) -> str:
-    """Return what a stage was given as `deterministic`: `true`, `false` or `default`."""
-    if type(stage).__name__.lstrip("_") != "ParallelInterleaveDataset":
-        return str(getattr(stage, "_deterministic", "default"))
-    # Only the graph up to this stage: its input is mostly a list of files.
-    text = tf.raw_ops.DatasetToGraphV2(input_dataset=stage._variant_tensor).numpy()
-    nodes = [
-        node
-        for node in tf.compat.v1.GraphDef.FromString(text).node
-        if node.op.startswith("ParallelInterleaveDataset")
-    ]
-    # The stage itself comes last.
-    return nodes[-1].attr["deterministic"].s.decode() if nodes else "default"
 
 
 def shuffles_in(state: tf.Tensor) -> int:

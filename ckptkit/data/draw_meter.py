@@ -28,6 +28,7 @@ class DrawMeter:
     def __init__(self, policy: AnchorPolicy, monotonic: Callable[[], float]) -> None:
         self.policy, self.monotonic = policy, monotonic
         self._read_secs: deque[float] = deque(maxlen=3)
+        self._longest_secs: deque[float] = deque(maxlen=10)
         self._batches, self._secs = 0, 0.0
         self._buffered: dict[int, tf_data.Buffered] = {}
         self._has_advised = False
@@ -39,6 +40,11 @@ class DrawMeter:
         The shortest of the last three counts: on a busy machine, a small state takes long too.
         """
         return min(self._read_secs, default=None)
+
+    @property
+    def longest_secs(self) -> float | None:
+        """The longest of the last ten times; None before the first one."""
+        return max(self._longest_secs, default=None)
 
     @property
     def readings(self) -> int:
@@ -89,6 +95,7 @@ class DrawMeter:
             secs: the duration of the stop, in seconds.
         """
         self._read_secs.append(secs)
+        self._longest_secs.append(secs)
         if secs > DEAR_READ_SECS:
             self._advise(
                 "the save has stopped training for %.1f s to read the state of the data, with its "

@@ -7,10 +7,10 @@ from dataclasses import dataclass
 from typing import Any
 
 import tensorflow as tf
-import xxhash
 
-from ckptkit.compat import tf_checkpoint, tf_data
+from ckptkit.compat import tf_checkpoint, tf_data, tf_data_timing
 from ckptkit.data.draw_meter import DrawMeter
+from ckptkit.data.start_orders import StartOrders, order_of, orders_at_start
 from ckptkit.policies.anchor_policies import PositionCosts, PositionForm
 from ckptkit.tracking import shuffle_orders
 from ckptkit.tracking.data_anchor import AnchorUse, DataAnchor
@@ -56,17 +56,6 @@ OTHER_ORDER = (
 )
 
 
-def order_of(iterator: Any) -> str:
-    """Return a digest of everything that determines the order of an iterator's batches.
-
-    Args:
-        iterator: a tf.data iterator.
-    """
-    dataset = tf_data.dataset_of(iterator)
-    stages, seeds = tf_data.describe_pipeline(dataset), tf_data.order_seeds(dataset)
-    return xxhash.xxh3_64_hexdigest(repr((stages, seeds)).encode())
-
-
 def can_count(iterator: Any) -> bool:
     """Return whether another process gets the same batches by drawing the same number.
 
@@ -76,7 +65,7 @@ def can_count(iterator: Any) -> bool:
     if not isinstance(iterator, tf.data.Iterator):
         return False  # as the iterator of a strategy
     dataset = tf_data.dataset_of(iterator)
-    if tf_data.comes_in_any_order(dataset) or tf_data.unseeded_random_ops(dataset):
+    if tf_data_timing.comes_in_any_order(dataset) or tf_data.unseeded_random_ops(dataset):
         return False
     if not shuffle_orders.has_unseeded_orders(dataset):
         return True
@@ -86,44 +75,69 @@ def can_count(iterator: Any) -> bool:
     return shuffle_orders.advances_when_made(stage) and not shuffle_orders.uses_cache(stage)
 
 
+@dataclass(frozen=True)
+class EarlierDraws:
+    """What earlier attempts have read from an iterator, at a resume.
+
+    Args:
+        drawn: the number of batches that the run has read from it.
+        missing: the number of these that this process has skipped.
+        anchor: the newest anchor, if the run was resumed from one.
+        orders: the orders with which its pass began; see `StartOrders`.
+    """
+
+    drawn: int = 0
+    missing: int = 0
+    anchor: DataAnchor | None = None
+    orders: StartOrders | None = None
+
+
+NOTHING_DRAWN = EarlierDraws()
+
+
 class IteratorPosition:
     """The position of one tf.data iterator.
 
     Args:
         iterator: the iterator.
         meter: what the pipeline costs.
-        drawn: the number of batches that the run has read from it.
-        anchor: the newest anchor, if the run was resumed from one.
+        earlier: what earlier attempts have read from it.
         countable: whether the batches depend on nothing but the data.
 
     Attributes:
         meter: what the pipeline costs.
         taken: what the newest snapshot stores.
+        orders: the orders with which its pass began, if a resume needs them.
     """
 
     def __init__(
         self,
         iterator: Any,
         meter: DrawMeter,
-        drawn: int = 0,
-        anchor: DataAnchor | None = None,
+        earlier: EarlierDraws = NOTHING_DRAWN,
         *,
         countable: bool = True,
     ) -> None:
         self.iterator, self.meter = iterator, meter
-        self._anchor = anchor
+        self._anchor = anchor = earlier.anchor
+        self.orders = earlier.orders
         self._countable = countable and can_count(iterator)
         if anchor is not None and self._countable:
             anchor.is_needed = self._is_unseeded
-        self._began, self._drawn_then = meter.monotonic(), drawn
+        self._began, self._drawn_then = meter.monotonic(), earlier.drawn
         self.taken = PositionForSave({})
 
-    def begin(self) -> None:
+    def begin(self, passes: int | None) -> None:
         """Keep the state before the first batch, if nothing else determines the order.
 
         A shuffle without a seed takes its order from random numbers of this process. They are in
         the state, which is small as long as nothing is buffered.
+
+        Args:
+            passes: the number of passes before this one; None if that is not known.
         """
+        if passes is not None and self._countable:
+            self.orders = orders_at_start(self.iterator, passes)
         if self._needs_anchor and self._form(0) == "anchor":
             tensors = tf_checkpoint.serialize(self.iterator)
             self._anchor = DataAnchor(0, tensors, is_needed=True, parts=tuple(tensors))
@@ -192,6 +206,7 @@ class IteratorPosition:
             buffered_rows=buffered.rows,
             buffered_bytes=buffered.size_bytes,
             serialize_secs=self.meter.serialize_secs,
+            longest_secs=self.meter.longest_secs,
             readings=self.meter.readings,
             batches=drawn - self._from,
             secs=secs,

@@ -7,7 +7,7 @@ from typing import Any
 
 import tensorflow as tf
 
-from ckptkit.compat import tf_captures, tf_checkpoint, tf_data
+from ckptkit.compat import tf_captures, tf_checkpoint, tf_data, tf_data_timing
 from ckptkit.data.draw_meter import DrawMeter
 from ckptkit.data.iterator_position import IteratorPosition
 from ckptkit.log import logger
@@ -77,14 +77,14 @@ def reason_not_repeatable(iterator: Any) -> str | None:
     if not isinstance(iterator, tf.data.Iterator):
         return None
     dataset = tf_data.dataset_of(iterator)
-    if drawn := tf_data.parallel_draws(dataset):
+    if drawn := tf_data_timing.parallel_draws(dataset):
         return (
             f"the data draws from {', '.join(drawn)} in a function that runs in parallel, and its "
             "threads draw in another order each time: no second run has the same numbers. Leave "
             "out num_parallel_calls there, or draw with tf.random.stateless_* from a number that "
             "comes with the element"
         )
-    if tf_data.comes_in_any_order(dataset):
+    if tf_data_timing.comes_in_any_order(dataset):
         return (
             "the data is read in parallel with deterministic=False, so its elements come in "
             "another order each time. Leave out deterministic=False"

@@ -11,9 +11,9 @@ import tensorflow as tf
 from ckptkit.data.data_pass import DataPass
 from ckptkit.data.draw_meter import DrawMeter
 from ckptkit.data.drawing_state import DrawingState
-from ckptkit.data.iterator_position import OTHER_ORDER, IteratorPosition
+from ckptkit.data.earlier_passes import read_again
+from ckptkit.data.iterator_position import OTHER_ORDER, EarlierDraws, IteratorPosition
 from ckptkit.data.iterator_state import (
-    DrawProgress,
     draw_batches,
     needs_full_cache,
     reason_not_repeatable,
@@ -22,7 +22,8 @@ from ckptkit.data.iterator_state import (
     restore_and_draw,
     uses_cache,
 )
-from ckptkit.data.shuffle_counters import OrderCounters, counters_of
+from ckptkit.data.loop_iterators import LoopIterators
+from ckptkit.data.start_orders import StartOrders
 from ckptkit.errors import ConfigError
 from ckptkit.policies.anchor_policies import AnchorPolicy
 from ckptkit.run.manifest import DATA, Manifest
@@ -61,12 +62,14 @@ class LoopData:
         # again, from the states of then. Those of the checkpoint follow at the place in the data.
         self._random_of_epoch: dict[str, Any] | None = None
         self._random_at_place: dict[str, Any] | None = None
+        # Of the last pass of the first call in an epoch.
+        self._orders: StartOrders | None = None
 
     def leaves(self, name: str) -> list[Leaf]:
         """Return the passes, and the states of their iterators if TensorFlow can save them."""
         # The iterators first, because the passes say what a snapshot stores of them.
         return [
-            _LoopIterators(f"{name}/{DATA}/0", self),
+            LoopIterators(f"{name}/{DATA}/0", self),
             PythonLeaf(f"{name}/state/0", name, self._get_state, self._set_state),
         ]
 
@@ -78,6 +81,7 @@ class LoopData:
             "beginnings": self._beginnings,
             "drawn_again": self._not_savable_reason,
             "random_of_epoch": self._random_of_epoch if self._passes else None,
+            "orders": self._orders and self._orders.to_state(),
         }
 
     def _set_state(self, state: dict[str, Any]) -> None:
@@ -91,7 +95,9 @@ class LoopData:
         self._restored = {}
         self._beginnings = state.get("beginnings", {})
         self._calls, self._is_resumed, self._replayed_calls = 0, True, set()
-        self._random_of_epoch = state.get("random_of_epoch")  # earlier versions have none
+        # Earlier versions have none of these.
+        self._random_of_epoch = state.get("random_of_epoch")
+        self._orders = StartOrders.from_state(state.get("orders"))
 
     def iterator_states(self) -> Tensors:
         """Return the states of the iterators in use, by `<number of the pass>/<part>`.
@@ -198,7 +204,12 @@ class LoopData:
             self._replayed_calls.add(call)
             restores = not drawing.is_empty or (present is not None and bool(present.saved))
             beginning = self._beginnings.get(str(call), {})
-            self._replay_earlier(dataset, earlier, drawing, beginning, restores=restores)
+            orders = self._orders_of(dataset, drawing)
+            self._replay_earlier(
+                dataset, earlier, drawing, beginning, restores=restores, orders=orders
+            )
+        else:
+            orders = None
         if present is None:
             self._beginnings.setdefault(
                 str(call), {"variables": drawing.at_beginning()["variables"]}
@@ -211,11 +222,13 @@ class LoopData:
             return  # the pass was already over at the checkpoint, so the epoch continues after it
         else:
             present.drawing = drawing
+            if orders is not None and orders.passes != len(earlier):
+                orders = None
             iterator = self._resume_pass(
-                present, dataset, drawing, self._meter(call), first=not earlier
+                present, dataset, drawing, self._meter(call), first=not earlier, orders=orders
             )
             self._arrive(call)
-        present.position = self._position_of(iterator, present, call)
+        present.position = self._position_of(iterator, present, call, len(earlier))
         present.saved = {}
         if (reason := reason_not_repeatable(iterator)) is not None:
             self._inexact(reason)
@@ -258,33 +271,27 @@ class LoopData:
         beginning: dict[str, Any],
         *,
         restores: bool,
+        orders: StartOrders | None,
     ) -> None:
         """Make the iterators of this call's earlier passes again, and read from them.
 
         That advances the counters of shuffles and the random states of generators to the run's
-        position. `ckptkit/keras/fit/fit_replay.py` does the same in `fit`.
+        position. `ckptkit/keras/fit/fit_replay.py` does the same in `fit`. Passes before the one
+        whose orders are known are left out.
         """
         # The program's random states come from the checkpoint and must not change here.
         now = program_random()
         # A variable that reading does not change already has the value of this epoch, from the
         # loop's body or the checkpoint.
         drawing.set_beginning(beginning, random=False, only_written=True)
-        progress = DrawProgress(sum(earlier), time.monotonic)
-        counters: OrderCounters | None = None
-        for number, made in enumerate(earlier):
-            iterator = iter(dataset if counters is None else counters)
-            if counters is not None:
-                counters.read_first()
-                continue
-            if self._needs_every_batch(iterator, first=number == 0, restores=restores):
-                # One more than the number of batches, because to find the end is also a call.
-                again = made + 1
-            else:
-                counters = counters_of(iterator)
-                again = 1 if counters is None else 0
-                if counters is not None:
-                    counters.read_first()
-            progress.add(draw_batches(iterator, again))
+        read_again(
+            dataset,
+            earlier,
+            orders,
+            lambda iterator, number: self._needs_every_batch(
+                iterator, first=number == 0, restores=restores
+            ),
+        )
         set_program_random(now)
 
     def _resume_pass(
@@ -295,6 +302,7 @@ class LoopData:
         meter: DrawMeter,
         *,
         first: bool,
+        orders: StartOrders | None,
     ) -> Iterator[Any]:
         """Return the iterator of the interrupted pass, at its saved position."""
         now = program_random()
@@ -302,6 +310,8 @@ class LoopData:
         if self._not_savable_reason is not None and present.random is not None:
             drawing.set_epoch(present.random)
         iterator = self._made(dataset)
+        if orders is not None:
+            orders.restore(iterator)
         if (
             present.done
             and present.saved
@@ -327,22 +337,38 @@ class LoopData:
             self._not_savable_reason = reason_not_savable(iterator)
         return iterator
 
+    def _orders_of(self, dataset: Any, drawing: DrawingState) -> StartOrders | None:
+        """Return the orders in the checkpoint, if they are those of this data.
+
+        They are the data's only if each epoch has one pass, because several calls may read the
+        same data.
+        """
+        orders = self._orders
+        alone = len(self._passes) <= 1 and all(len(passes) == 1 for passes in self._epochs)
+        if orders is None or not alone or not drawing.is_empty:
+            return None
+        known = self._not_savable_reason is None and orders.fits(dataset)
+        return orders if known else None
+
     def _meter(self, call: int) -> DrawMeter:
         return self._meters.setdefault(call, DrawMeter(self._policy, time.monotonic))
 
-    def _position_of(self, iterator: Any, present: DataPass, call: int) -> IteratorPosition | None:
+    def _position_of(
+        self, iterator: Any, present: DataPass, call: int, passes: int
+    ) -> IteratorPosition | None:
         """Return the position to save of an iterator; None if its batches are read again."""
         if self._not_savable_reason is not None or present.drawing is None:
             return None
         position = IteratorPosition(
             iterator,
             self._meter(call),
-            present.done,
-            present.anchor,
+            EarlierDraws(present.done, anchor=present.anchor),
             countable=present.drawing.is_empty,
         )
         if not present.done:
-            position.begin()
+            position.begin(passes)
+            if call == 0:
+                self._orders = position.orders
             return position
         # An anchor that is restored brings its seeds along.
         restores = present.anchor is not None and present.done - 1 > present.since
@@ -363,26 +389,3 @@ class LoopData:
         return (first and needs_full_cache(iterator, restores=restores)) or (
             not present and repeats_orders_in_pass(iterator, endless=True)
         )
-
-
-class _LoopIterators:
-    """A leaf with the states of all iterators in use; restored states wait for the loop."""
-
-    kind = "trackable"
-    trainable = None
-    path = "the data of the loop"
-
-    def __init__(self, key: str, data: LoopData) -> None:
-        self.key = key
-        self._data = data
-
-    def capture(self) -> Tensors:
-        return self._data.iterator_states()
-
-    def assign(self, tensors: Mapping[str, tf.Tensor]) -> None:
-        self._data.keep_iterator_states(tensors)
-
-    @property
-    def anchors(self) -> tuple[AnchorUse, ...]:
-        """The anchors that the values of `capture` count from."""
-        return self._data.anchors(self.key)

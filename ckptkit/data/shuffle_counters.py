@@ -66,6 +66,15 @@ def counters_of(iterator: Any) -> OrderCounters | None:
     return OrderCounters(dataset) if counts_passes(tf_data.stage_of(dataset)) else None
 
 
+def count_shuffles(dataset: Any) -> int:
+    """Return how many shuffles one iterator over a pipeline has, wherever they stand in it.
+
+    Args:
+        dataset: the last stage of the pipeline.
+    """
+    return sum(1 for _ in _shuffles(dataset))
+
+
 def _shuffles(dataset: Any, *, is_below: bool = False) -> Iterator[tuple[Any, bool]]:
     """Yield each shuffle as often as a pass makes an iterator over it, and if it feeds another one.
 

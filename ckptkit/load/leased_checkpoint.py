@@ -9,7 +9,8 @@ from ckptkit.errors import CheckpointNotFoundError, CorruptCheckpointError
 from ckptkit.layout import CheckpointName
 from ckptkit.load.formats import FoundFormat
 from ckptkit.log import logger
-from ckptkit.restore.newest_checkpoint import newest_first, verify_before_restore
+from ckptkit.restore.newest_checkpoint import newest_first
+from ckptkit.restore.verification import verify_before_restore
 from ckptkit.run.checkpoint_catalog import Checkpoint
 from ckptkit.run.fresh_start import this_life
 from ckptkit.run.manifest import LaterFormatError
@@ -48,8 +49,7 @@ def _read(run: StoredRun, choose: Callable[[], Checkpoint], action: Callable[[Ch
     while True:
         with run.holding(choose) as checkpoint:
             try:
-                verify_before_restore(checkpoint, "auto")
-                return action(checkpoint)
+                return action(verify_before_restore(checkpoint, "auto"))
             except Exception:
                 if checkpoint.path.is_dir():
                     raise

@@ -17,7 +17,7 @@ from ckptkit.manager.argument_checks import (
 from ckptkit.manager.loop_methods import TrainingLoops
 from ckptkit.manager.session_slot import SessionSlot
 from ckptkit.position import RunPosition
-from ckptkit.restore.newest_checkpoint import verify_before_restore
+from ckptkit.restore.verification import verify_before_restore
 from ckptkit.run.checkpoint_catalog import Checkpoint, list_names
 from ckptkit.run.stored_run import StoredRun
 from ckptkit.session.closing import is_orderly_exit
@@ -191,9 +191,7 @@ class CheckpointManager(TrainingLoops):
             )
 
     def _verified(self, step: int) -> Checkpoint:
-        checkpoint = self.run.find(step)
-        verify_before_restore(checkpoint, self._options.verify)
-        return checkpoint
+        return verify_before_restore(self.run.find(step), self._options.verify)
 
     def close(self) -> None:
         """Close the run after the save in progress; the end of `with manager:` does the same.

@@ -25,7 +25,7 @@ _SLOW_SECS = 0.05
 _ENOUGH_READINGS = 3
 """After so many readings, the shortest counts; before, a busy machine may have delayed them."""
 
-_ROW_SECS, _BYTES_PER_SEC = 50e-6, 1e9
+_ROW_SECS, _BYTES_PER_SEC = 100e-6, 1e9
 """How long TensorFlow takes to read a row, and its bytes.
 
 100,000 rows of 1 kB took 1.5 s, 50,000 rows of 4 kB 7 to 8 s, and 4,000 rows of 50 kB up to 0.5 s.
@@ -41,7 +41,9 @@ class PositionCosts:
         buffered_bytes: how many bytes these have; None if unknown.
         serialize_secs: how long training stopped to read its state, in seconds: the shortest of
             the last three times; None before the first one.
-        readings: the number of these times.
+        longest_secs: the longest of the last ten times; None before the first one. A buffer that is
+            nearly empty, at the end of an epoch, is read faster than a full one.
+        readings: the number of these times, at most three.
         batches: the number of batches since the newest anchor, or since its start.
         secs: the seconds of training since then.
         draw_secs: the seconds to draw one batch again. It is measured if that has happened;
@@ -51,6 +53,7 @@ class PositionCosts:
     buffered_rows: int | None = None
     buffered_bytes: int | None
     serialize_secs: float | None
+    longest_secs: float | None = None
     readings: int = _ENOUGH_READINGS
     batches: int
     secs: float
@@ -67,11 +70,12 @@ class PositionCosts:
 
     @property
     def expected_secs(self) -> float:
-        """How long training would stop to read the state, in seconds."""
-        if self.serialize_secs is not None:
-            return self.serialize_secs
+        """How long training would stop to read the state with full buffers, in seconds."""
+        known = max(self.longest_secs or 0.0, self.serialize_secs or 0.0)
+        if known and self.readings >= _ENOUGH_READINGS:
+            return known
         rows, size_bytes = self.buffered_rows or 0, self.buffered_bytes or 0
-        return rows * _ROW_SECS + size_bytes / _BYTES_PER_SEC
+        return max(known, rows * _ROW_SECS + size_bytes / _BYTES_PER_SEC)
 
 
 class AnchorPolicy:
@@ -127,11 +131,14 @@ class AdaptiveAnchors(AnchorPolicy):
             return "state"
         redraw_secs = costs.batches * costs.draw_secs
         allowed = max(self.redraw_secs, _SHARE_OF_REDRAW * costs.secs)
-        affordable = costs.expected_secs <= self.share * costs.secs
+        affordable = _RESERVE * costs.expected_secs <= self.share * costs.secs
         return "anchor" if redraw_secs > allowed and affordable else "count"
 
 
 _SHARE_OF_REDRAW = 0.01
+
+_RESERVE = 2.0
+"""A busy machine may take longer to read a state than before, and the share is to hold."""
 
 
 @dataclass(frozen=True)

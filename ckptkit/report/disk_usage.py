@@ -51,6 +51,7 @@ def moved_parts(layout: RunLayout, events: Sequence[Event]) -> tuple[Moved, ...]
         if isinstance(event, PassedOver | SetAside | RolledBack)
     }
     found = []
+    seen: set[tuple[int, int]] = set()
     for path in _quarantined(layout):
         event = reasons.get(_inside(layout, path))
         why = event.reason if isinstance(event, PassedOver) else "no reason was recorded"
@@ -59,7 +60,7 @@ def moved_parts(layout: RunLayout, events: Sequence[Event]) -> tuple[Moved, ...]
                 path=_inside(layout, path),
                 kind="quarantined",
                 words=why,
-                size_bytes=_measure(path)[1],
+                size_bytes=_measure(path, seen)[1],
             )
         )
     for path in _children(layout.aside):
@@ -75,7 +76,7 @@ def moved_parts(layout: RunLayout, events: Sequence[Event]) -> tuple[Moved, ...]
                     path=_inside(layout, path),
                     kind="rolled_back",
                     words=back,
-                    size_bytes=_measure(path)[1],
+                    size_bytes=_measure(path, seen)[1],
                 )
             )
         else:
@@ -89,7 +90,7 @@ def moved_parts(layout: RunLayout, events: Sequence[Event]) -> tuple[Moved, ...]
                     path=_inside(layout, path),
                     kind="life",
                     words=life,
-                    size_bytes=_measure(path)[1],
+                    size_bytes=_measure(path, seen)[1],
                 )
             )
     return tuple(found)
@@ -141,7 +142,7 @@ def _children(directory: Path) -> list[Path]:
         return sorted(directory.iterdir())
 
 
-def _measure(path: Path, seen: set[tuple[int, int]] | None = None) -> tuple[int, int]:
+def _measure(path: Path, seen: set[tuple[int, int]]) -> tuple[int, int]:
     """Return the number of files at and below a path, and their size.
 
     Args:
@@ -150,7 +151,7 @@ def _measure(path: Path, seen: set[tuple[int, int]] | None = None) -> tuple[int,
             files of an anchor, and these bytes are on the disk once.
     """
     files = size_bytes = 0
-    for entry_bytes in _sizes(path, 0, set() if seen is None else seen):
+    for entry_bytes in _sizes(path, 0, seen):
         files += 1
         size_bytes += entry_bytes
     return files, size_bytes

@@ -7,26 +7,29 @@ from __future__ import annotations
 
 import time
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from ckptkit.errors import ConfigError, CorruptCheckpointError
 from ckptkit.layout import CheckpointName, RunLayout
 from ckptkit.log import logger
 from ckptkit.policies.metric_order import all_finite
 from ckptkit.restore.assign import check_compatible, restore_state
-from ckptkit.run.checkpoint_catalog import Checkpoint, list_checkpoints
+from ckptkit.restore.verification import verify_before_restore
+from ckptkit.run.checkpoint_catalog import (
+    Checkpoint,
+    list_checkpoints,
+)
 from ckptkit.run.events import Event, Failed, Restored, RolledBack, Saved
 from ckptkit.run.fresh_start import this_life
 from ckptkit.run.journal import Journal
 from ckptkit.run.journal_reader import read_journal
 from ckptkit.run.manifest import LaterFormatError
 from ckptkit.run.quarantine import quarantine, quarantined
-from ckptkit.run.verify import SECS_PER_GB, Depth, verify
 from ckptkit.storage.files import DISK, FileSystem
 from ckptkit.tracking.tracker import Tracked
 
-_MINIMUM_VERIFY_SECS = 0.5
-"""The minimum time to verify a checkpoint, in seconds, so that small ones are read in full."""
+if TYPE_CHECKING:
+    from ckptkit.run.verify import Depth
 
 
 class DivergedError(ConfigError):
@@ -75,7 +78,7 @@ def newest_good(
             bad.append(f"{checkpoint.name}: {passed_over[checkpoint.name]}")
             continue
         try:
-            verify_before_restore(checkpoint, depth)
+            usable = verify_before_restore(checkpoint, depth)
         except LaterFormatError:
             raise  # not damaged: an older checkpoint would lose steps without need
         except CorruptCheckpointError as error:
@@ -83,7 +86,7 @@ def newest_good(
             if quarantine(files, layout, journal, checkpoint, error) is None:
                 passed_over[checkpoint.name] = str(error)
         else:
-            return checkpoint
+            return usable
     # Three signs of earlier training: damaged checkpoints, saves in the journal, and checkpoints in
     # quarantine. Each one forbids a silent start at step 0.
     saved = [event for event in events if isinstance(event, Saved)]
@@ -140,31 +143,6 @@ def _is_poisoned(checkpoint: Checkpoint, diverged: int) -> bool:
         and checkpoint.problem is None
         and (bool(checkpoint.head.not_finite) or not all_finite(checkpoint.metrics))
     )
-
-
-def verify_before_restore(checkpoint: Checkpoint, depth: Depth) -> None:
-    """Verify a checkpoint to the requested depth, and log if it was not read in full.
-
-    Args:
-        checkpoint: the checkpoint to verify.
-        depth: `full`, `auto` (in full if the disk is fast enough), or `quick`.
-
-    Raises:
-        CorruptCheckpointError: If it is damaged.
-        StorageError: If the system refuses to read.
-    """
-    # "auto" limits the time for each GB. On a slower disk, TensorFlow's own checks cover the rest.
-    size_gb = checkpoint.manifest.size_bytes / 1e9
-    budget_secs = max(_MINIMUM_VERIFY_SECS, SECS_PER_GB * size_gb) if depth == "auto" else None
-    done = verify(checkpoint, quick=depth == "quick", budget_secs=budget_secs)
-    if depth == "auto" and not done.in_full:
-        logger.info(
-            "%s: sizes and index are right, but not all bytes were verified, because reading "
-            "takes longer than %g s per GB here. TensorFlow checks each tensor when it reads it; "
-            "verify='full' reads all bytes first",
-            checkpoint.name,
-            SECS_PER_GB,
-        )
 
 
 def restore_one(

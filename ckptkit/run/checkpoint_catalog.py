@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from collections.abc import Callable
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
 
@@ -62,6 +63,34 @@ class Checkpoint:
         known = self.__dict__.get("manifest")
         return known if isinstance(known, Manifest) else read_head(self.path, self.files)
 
+    def without_anchor(self, file: str) -> Checkpoint | None:
+        """Return the checkpoint without one of its anchors, or None if a resume needs that.
+
+        The batches of its data are counted from the start of the iterator instead.
+
+        Args:
+            file: the name of a file of the anchor.
+
+        Raises:
+            CorruptCheckpointError: If the manifest cannot be read.
+        """
+        gone = [each for each in self.manifest.anchors if each.owns(file) and not each.needed]
+        if not gone:
+            return None
+        made = Checkpoint(self.name, self.path, self.files)
+        vars(made)["manifest"] = replace(
+            self.manifest,
+            anchors=tuple(
+                each.without_files() if each in gone else each for each in self.manifest.anchors
+            ),
+            files=tuple(
+                each
+                for each in self.manifest.files
+                if not any(anchor.owns(each.name) for anchor in gone)
+            ),
+        )
+        return made
+
     @property
     def problem(self) -> str | None:
         """Why its manifest cannot be read, or None; the description of the state is not checked."""
@@ -80,6 +109,36 @@ class Checkpoint:
     def candidate(self) -> Candidate:
         """The facts about the checkpoint that a keep policy decides by."""
         return candidate_of(self.head)
+
+
+def without_damaged_anchors(
+    checkpoint: Checkpoint, verify_it: Callable[[Checkpoint], object]
+) -> tuple[Checkpoint, list[CorruptCheckpointError]]:
+    """Verify a checkpoint, and leave out damaged anchors that a resume can do without.
+
+    Many checkpoints may share the files of an anchor, and must not all be lost with them.
+
+    Args:
+        checkpoint: the checkpoint.
+        verify_it: verifies it; its errors name the damaged file.
+
+    Returns:
+        The checkpoint with what is left, and the damage that was found.
+
+    Raises:
+        CorruptCheckpointError: If anything else is damaged.
+    """
+    found: list[CorruptCheckpointError] = []
+    while True:
+        try:
+            verify_it(checkpoint)
+            return checkpoint, found
+        except CorruptCheckpointError as error:
+            rest = checkpoint.without_anchor(error.file) if error.file else None
+            if rest is None:
+                raise
+            checkpoint = rest
+            found.append(error)
 
 
 def candidate_of(manifest: ManifestHead) -> Candidate:

@@ -17,7 +17,13 @@ from threading import Lock
 from ckptkit.errors import CheckpointError, CorruptCheckpointError
 from ckptkit.layout import CheckpointName, RunLayout
 from ckptkit.policies import Candidate
-from ckptkit.run.checkpoint_catalog import Checkpoint, candidate_of, list_names
+from ckptkit.run.checkpoint_catalog import (
+    Checkpoint,
+    candidate_of,
+    list_names,
+    without_damaged_anchors,
+)
+from ckptkit.run.data_anchor_entry import anchor_file
 from ckptkit.run.manifest import Manifest
 from ckptkit.run.verify import verify
 
@@ -106,12 +112,15 @@ class CheckpointIndex:
             self._entries[manifest.name] = _Entry(checkpoint, finding, signature, in_full=True)
 
     def known_bytes(self, name: CheckpointName) -> int | None:
-        """Return the size of a checkpoint's files, if it is known to be intact; nothing is read."""
+        """Return the size of a checkpoint's files, if it is known to be intact; nothing is read.
+
+        Anchors do not count: most checkpoints share those of others.
+        """
         with self._lock:
             entry = self._entries.get(name)
         if entry is None or entry.signature is None or entry.finding.damage:
             return None
-        return sum(size for _, size, _ in entry.signature)
+        return sum(size for name, size, _ in entry.signature if not anchor_file(name))
 
     def examine(
         self, progress: Callable[[int], None] = lambda _: None
@@ -184,11 +193,14 @@ class CheckpointIndex:
     def _finding(
         self, checkpoint: Checkpoint, in_full: bool, progress: Callable[[int], None]
     ) -> Finding:
-        try:
+        def compare(each: Checkpoint) -> None:
             if in_full:
-                self._compare(checkpoint, progress=progress)
+                self._compare(each, progress=progress)
             else:
-                self._compare(checkpoint, quick=True)
+                self._compare(each, quick=True)
+
+        try:
+            without_damaged_anchors(checkpoint, compare)
             return Finding(checkpoint.candidate)
         except CheckpointError as error:
             return Finding(None, str(error), refused=not isinstance(error, CorruptCheckpointError))

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import re
+from dataclasses import dataclass, replace
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -21,6 +22,8 @@ class AnchorEntry:
         since: the number of batches from there to the checkpoint's position.
         order: a digest of the pipeline and its seeds. With another one, as many batches may be
             others.
+        needed: whether only its state has the order of the data. If not, as many batches can be
+            counted from the start of the iterator, without the files.
     """
 
     name: str
@@ -29,6 +32,7 @@ class AnchorEntry:
     batches: int
     since: int
     order: str = ""
+    needed: bool = True
 
     @property
     def drawn(self) -> int:
@@ -42,3 +46,20 @@ class AnchorEntry:
             file: the name of the file.
         """
         return bool(self.name) and file.startswith((f"{self.name}.index", f"{self.name}.data-"))
+
+    def without_files(self) -> AnchorEntry:
+        """Return the same position, counted from the start of the iterator."""
+        return replace(self, name="", parts=(), batches=0, since=self.drawn, needed=False)
+
+
+_FILE = re.compile(r"data-(?P<taken>\d+-\d+)-\d+\.(index|data-\d{5}-of-\d{5})")
+
+
+def anchor_file(name: str) -> str | None:
+    """Return `<step>-<attempt>` of the checkpoint that took an anchor; None for other files.
+
+    Args:
+        name: the name of a file of a checkpoint.
+    """
+    found = _FILE.fullmatch(name)
+    return found["taken"] if found else None

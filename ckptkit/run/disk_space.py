@@ -11,6 +11,7 @@ from ckptkit.policies import Candidate
 from ckptkit.run.checkpoint_catalog import Checkpoint
 from ckptkit.run.checkpoint_index import CheckpointIndex
 from ckptkit.run.checkpoint_removal import clean_up
+from ckptkit.run.data_anchor_entry import anchor_file
 from ckptkit.run.events import SpaceShort
 from ckptkit.run.journal import best_effort
 from ckptkit.run.retention import remove, review
@@ -18,7 +19,7 @@ from ckptkit.run.save_target import SaveTarget
 
 
 def expected_bytes(index: CheckpointIndex, state_bytes: int) -> int:
-    """Return the expected size of the next checkpoint in bytes.
+    """Return the expected size of the next checkpoint in bytes, without anchors.
 
     That is the size of the newest checkpoint, or of the values in memory for the first one.
     """
@@ -27,14 +28,34 @@ def expected_bytes(index: CheckpointIndex, state_bytes: int) -> int:
             return known
         checkpoint = Checkpoint(name, index.layout.checkpoint(name))
         try:
-            return checkpoint.head.size_bytes + (checkpoint.path / MANIFEST).stat().st_size
+            files = [file for file in checkpoint.head.files if not anchor_file(file.name)]
+            manifest_bytes = (checkpoint.path / MANIFEST).stat().st_size
+            return sum(file.size_bytes for file in files) + manifest_bytes
         except (CheckpointError, OSError):
             continue
     return state_bytes
 
 
+def _anchor_bytes(index: CheckpointIndex) -> int:
+    """Return the size of the largest anchor of the newest checkpoint that has one, or 0."""
+    for name in reversed(index.names()):
+        try:
+            head = Checkpoint(name, index.layout.checkpoint(name)).head
+        except CheckpointError:
+            continue
+        if found := [file.size_bytes for file in head.files if anchor_file(file.name)]:
+            return max(found)
+    return 0
+
+
 def make_room(
-    target: SaveTarget, coming: Candidate, state_bytes: int, *, refused: bool = False
+    target: SaveTarget,
+    coming: Candidate,
+    state_bytes: int,
+    *,
+    new_anchors: int = 0,
+    shared_bytes: int = 0,
+    refused: bool = False,
 ) -> None:
     """Remove leftovers and old checkpoints, if the next checkpoint would not fit.
 
@@ -46,11 +67,16 @@ def make_room(
         target: the run to which the checkpoint is written.
         coming: the checkpoint that is about to be written.
         state_bytes: the size of its values in memory, in bytes.
+        new_anchors: the number of anchors that it does not share with earlier ones. TensorFlow
+            does not report how large they are in memory, so earlier ones count.
+        shared_bytes: the size of values that an earlier checkpoint has on the disk, in bytes.
         refused: whether the disk has refused the save as full. A quota may refuse it although
             the file system reports free space, so the reported space is ignored then.
     """
     with best_effort(target.journal, "make room for the next checkpoint"):
-        needed = expected_bytes(target.index, state_bytes)
+        needed = max(expected_bytes(target.index, state_bytes) - shared_bytes, 0)
+        if new_anchors:
+            needed += new_anchors * _anchor_bytes(target.index)
         free = _free(target)
         if refused or _too_little(free, needed):
             removed = _reclaim(target, coming, needed, refused=refused)

@@ -7,7 +7,7 @@ be useful, but it does not count for the policy.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from ckptkit.layout import CheckpointName, RunLayout
@@ -18,6 +18,7 @@ from ckptkit.policies.keep_verdicts import always
 from ckptkit.run.checkpoint_catalog import Checkpoint
 from ckptkit.run.checkpoint_index import CheckpointIndex
 from ckptkit.run.checkpoint_removal import remove_checkpoint
+from ckptkit.run.checkpoint_sizes import bytes_together
 from ckptkit.run.events import TakenAway
 from ckptkit.run.journal import Journal, best_effort
 from ckptkit.run.pins import pinned
@@ -107,6 +108,21 @@ def _protected(layout: RunLayout) -> dict[str, str]:
     for name in pinned(layout):
         protected[str(name)] = "; ".join(filter(None, ("pinned", protected.get(str(name)))))
     return protected
+
+
+def freed_bytes(judged: Sequence[Judged], going: Sequence[Judged]) -> int:
+    """Return how many bytes the disk gets back if some checkpoints are removed.
+
+    Files of an anchor stay as long as another checkpoint has them too.
+
+    Args:
+        judged: all checkpoints of the run.
+        going: those that are removed.
+    """
+    names = {each.checkpoint.name for each in going}
+    known = [each.checkpoint for each in judged if each.checkpoint.problem is None]
+    stays = [each.head for each in known if each.name not in names]
+    return bytes_together(each.head for each in known) - bytes_together(stays)
 
 
 def retain(files: FileSystem, index: CheckpointIndex, journal: Journal, policy: KeepPolicy) -> None:

@@ -8,13 +8,14 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 
 from ckptkit.errors import BackgroundSaveError, StorageError
-from ckptkit.log import logger, size
+from ckptkit.log import logger
 from ckptkit.position import RunPosition
 from ckptkit.run import events
 from ckptkit.run.manifest import Manifest
 from ckptkit.run.save_target import SaveTarget
 from ckptkit.session.architecture_saver import ArchitectureSaver
 from ckptkit.session.options import RunOptions
+from ckptkit.session.size_log import log_size
 from ckptkit.storage.files import NO_SPACE
 from ckptkit.tracking import snapshot
 from ckptkit.writing.checkpoint_writer import Job, write_checkpoint
@@ -119,7 +120,7 @@ class SnapshotWriter:
         self.unsaved = self.unwritten = self._no_space = None
         self._is_finite = not written.not_finite
         if not self._write_secs:
-            self._log_size(written)
+            log_size(self._options.keep, written)
         self._write_secs.append(time.monotonic() - began)
         self._on_saved(written, taken.secs, self._write_secs[-1])
 
@@ -153,27 +154,6 @@ class SnapshotWriter:
             position,
             error,
         )
-
-    def _log_size(self, written: Manifest) -> None:
-        most = self._options.keep.most()
-        total = (
-            "more and more over the run"
-            if most is None
-            else f"at most {size(written.size_bytes * (most + 1))}"
-        )
-        logger.info(
-            "one checkpoint takes %s; with %r all of them take %s",
-            size(written.size_bytes),
-            self._options.keep,
-            total,
-        )
-        values = sum(entry.size_bytes for entry in written.tensors)
-        if written.size_bytes > 2 * values + 1_000_000:
-            logger.info(
-                "most of it (%s) is the state of the data pipeline, not the model: a smaller "
-                "shuffle buffer, or ckptkit.data.shuffled, makes it smaller",
-                size(written.size_bytes - values),
-            )
 
     # -- on the training thread
 

@@ -23,6 +23,7 @@ from ckptkit.layout import RunLayout
 from ckptkit.log import logger
 from ckptkit.report.goodput import Goodput, goodput_of
 from ckptkit.report.ledger_builder import ledger_of
+from ckptkit.run.checkpoint_sizes import own_bytes
 from ckptkit.run.journal import Journal
 from ckptkit.run.journal_reader import read_journal
 from ckptkit.run.manifest import ManifestHead
@@ -54,7 +55,7 @@ class SaveSummary:
     Args:
         step: the step of the checkpoint.
         saved_at: when its snapshot was taken, in seconds since the epoch.
-        size_bytes: its size on disk.
+        size_bytes: the size of the files that it does not share with an earlier checkpoint.
         stall_secs: how long training stopped, in seconds.
         write_secs: how long the write took, in seconds.
     """
@@ -101,7 +102,7 @@ class RunSummaries:
             SaveSummary(
                 step=manifest.step,
                 saved_at=manifest.saved_at,
-                size_bytes=manifest.size_bytes,
+                size_bytes=own_bytes(manifest),
                 stall_secs=stall_secs,
                 write_secs=write_secs,
             )

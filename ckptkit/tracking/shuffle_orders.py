@@ -134,8 +134,31 @@ def counts_passes(stage: Stage) -> bool:
     if stage.kind == "DirectedInterleaveDataset":
         # A short pass may read nothing from one of its inputs.
         return all(map(advances_when_made, stage.inputs))
+    if stage.kind == "ConcatenateDataset":
+        # It makes the iterator over its second input only when a pass reaches that.
+        return counts_passes(stage.inputs[0]) and not any(map(draws_order, stage.inputs[1:]))
     known = stage.kind in SHUFFLES or stage.kind in _MAKES_INPUTS_ONCE
     return known and all(map(counts_passes, stage.inputs))
+
+
+def starts_with_orders(stage: Stage) -> bool:
+    """Return whether an iterator from which nothing was read has an order from each shuffle.
+
+    Unlike for `counts_passes`, the pass may use more orders later, from the same shuffles.
+
+    Args:
+        stage: the last stage of the pipeline.
+    """
+    if not draws_order(stage):
+        return True
+    if stage.random or stage.inside:
+        return False
+    if stage.kind in SHUFFLES:
+        return not any(map(draws_order, stage.inputs))
+    if stage.kind == "ConcatenateDataset":
+        return starts_with_orders(stage.inputs[0]) and not any(map(draws_order, stage.inputs[1:]))
+    known = stage.kind == "RepeatDataset" or stage.kind in _MAKES_INPUTS_ONCE
+    return known and all(map(starts_with_orders, stage.inputs))
 
 
 SHUFFLES = frozenset({"RandomDataset", "ShuffleDataset"})

@@ -6,6 +6,7 @@ import errno
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import TYPE_CHECKING, Protocol
 
 from tenacity import (
@@ -17,13 +18,11 @@ from tenacity import (
 )
 
 from ckptkit.errors import StorageError
-from ckptkit.log import logger, size
+from ckptkit.log import logger
 from ckptkit.run.checkpoint_catalog import candidate_of
 from ckptkit.run.checkpoint_state_file import write_state_file
 from ckptkit.run.commit import AbandonedError, begin_writing, commit
 from ckptkit.run.disk_space import make_room
-from ckptkit.run.events import Saved as SavedEvent
-from ckptkit.run.events import SaveFailed
 from ckptkit.run.journal import best_effort
 from ckptkit.run.manifest import Manifest, format_version
 from ckptkit.run.retention import retain
@@ -32,6 +31,7 @@ from ckptkit.storage.files import NO_SPACE
 from ckptkit.writing.data_anchor_files import add_anchors, known_entry, note_written
 from ckptkit.writing.data_file_sync import WORTH_BYTES, DataFileSync
 from ckptkit.writing.incremental_bundle import IncrementalBundle
+from ckptkit.writing.save_record import record_failure, record_save
 
 if TYPE_CHECKING:
     from ckptkit.run.save_target import SaveTarget
@@ -152,7 +152,7 @@ def write_checkpoint(
     began = time.monotonic()
     complete = replace(manifest, tensors=snapshot.entries)
     written, shared_bytes = _write_with_retries(target, bundle, snapshot, complete)
-    _record_save(target, written, shared_bytes, snapshot_secs, time.monotonic() - began, taken_at)
+    record_save(target, written, shared_bytes, snapshot_secs, time.monotonic() - began, taken_at)
     # The checkpoint is committed. A failure below does not make the save a failure.
     with best_effort(target.journal, "apply the keep policy"):
         retain(target.files, target.index, target.journal, target.keep)
@@ -173,6 +173,18 @@ def _write_with_retries(
     # A number, so that the function below does not refer to the snapshot: tenacity keeps the
     # function until the thread ends, and the snapshot's memory must be freed before.
     needed_bytes = snapshot.size_bytes
+    new_anchors = sum(
+        use.anchor is not None and use.anchor.tensors is not None for use in snapshot.anchors
+    )
+    known_bytes = needed_bytes - bundle.new_bytes(snapshot)
+    room = partial(
+        make_room,
+        target,
+        candidate,
+        needed_bytes,
+        new_anchors=new_anchors,
+        shared_bytes=known_bytes,
+    )
 
     def before_another_try(state: RetryCallState) -> None:
         error = state.outcome.exception() if state.outcome else None
@@ -181,10 +193,10 @@ def _write_with_retries(
         # A quota may be exceeded while the file system still has space, which the estimate before
         # the write cannot know.
         if isinstance(error, StorageError) and error.errno in NO_SPACE:
-            make_room(target, candidate, needed_bytes, refused=True)
+            room(refused=True)
 
     try:
-        make_room(target, candidate, needed_bytes)
+        room()
         for attempt in Retrying(
             retry=retry_if_exception(_is_transient),
             stop=stop_after_attempt(TRIES),
@@ -201,44 +213,9 @@ def _write_with_retries(
     except BaseException as error:
         if target.permit.withdrawn:
             raise AbandonedError from error
-        _record_failure(target, manifest, error)
+        record_failure(target, manifest, error)
         raise
     return written, shared_bytes
-
-
-def _record_save(
-    target: SaveTarget,
-    written: Manifest,
-    shared_bytes: int,
-    snapshot_secs: float,
-    write_secs: float,
-    taken_at: float,
-) -> None:
-    """Record a committed checkpoint in the journal and in the log."""
-    target.journal.record(
-        SavedEvent(
-            checkpoint=str(written.name),
-            step=written.step,
-            epoch=written.epoch,
-            batch=written.batch,
-            trigger=written.trigger,
-            size_bytes=written.size_bytes,
-            shared_bytes=shared_bytes,
-            snapshot_secs=snapshot_secs,
-            write_secs=write_secs,
-            metrics=written.metrics,
-            final=written.final,
-            taken_at=taken_at,
-        )
-    )
-    logger.info(
-        "saved %s: %s, %s%s in %.2f s",
-        written.position,
-        written.trigger,
-        size(written.size_bytes),
-        f" ({size(written.size_bytes - shared_bytes)} of them new)" if shared_bytes else "",
-        write_secs,
-    )
 
 
 def _write_and_commit(
@@ -283,17 +260,3 @@ def _drop_tracebacks(error: BaseException | None) -> None:
     while error is not None:
         error.__traceback__ = None
         error = error.__cause__ or error.__context__
-
-
-def _record_failure(target: SaveTarget, manifest: Manifest, error: BaseException) -> None:
-    """Remove the files of a failed save, and record the failure.
-
-    If that fails too, it is only logged, because the first error is raised.
-    """
-    try:
-        target.files.remove_tree(target.index.layout.writing(manifest.attempt))
-        target.journal.record(
-            SaveFailed(step=manifest.step, error=type(error).__name__, message=str(error))
-        )
-    except StorageError as second:
-        logger.warning("after a failed save: %s", second)

@@ -68,11 +68,14 @@ def _add(target: SaveTarget, use: AnchorUse, directory: Path, new_name: str) -> 
         batches=anchor.batches,
         since=use.since,
         order=use.order,
+        needed=anchor.is_needed,
     )
 
 
 def _entry_from_start(use: AnchorUse, drawn: int) -> AnchorEntry:
-    return AnchorEntry(name="", key=use.key, parts=(), batches=0, since=drawn, order=use.order)
+    return AnchorEntry(
+        name="", key=use.key, parts=(), batches=0, since=drawn, order=use.order, needed=False
+    )
 
 
 def _share(target: SaveTarget, anchor: DataAnchor, directory: Path) -> bool:
@@ -129,7 +132,7 @@ def stored_anchors(manifest: Manifest) -> dict[str, DataAnchor]:
     found = {}
     for entry in manifest.anchors:
         if entry.name:
-            anchor = DataAnchor(entry.batches, None, parts=entry.parts)
+            anchor = DataAnchor(entry.batches, None, entry.needed, parts=entry.parts)
             _note_files(anchor, entry, manifest)
             found[entry.key] = anchor
     return found

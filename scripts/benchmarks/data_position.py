@@ -1,7 +1,7 @@
 """What the position in data costs: at a save, on the disk, and at a resume.
 
     .venv/bin/python scripts/benchmarks/data_position.py [--parts saves disk resume stages]
-    [--buffers 0x1 100000x1] [--ways fit loop] [--repeats 3] [--json FILE]
+    [--buffers 0x1 100000x1] [--ways fit loop] [--repeats 3] [--json FILE] [--parts anchors]
 
 Pipelines of `range -> map -> shuffle -> batch -> prefetch` train a small model (3 MB with Adam), in
 `fit` and in a loop. `100000x1` is a shuffle buffer of 100,000 rows of 1 kB. Everything takes turns,
@@ -15,7 +15,9 @@ with `tf.train.Checkpoint`.
 - resume: from opening the run to the first new batch, in the middle of epochs 1, 20 and 200. The
   epochs before are trained with few rows, and the resume meets all rows. `start` is the first batch
   of a new training, which fills the buffer too.
-- stages: the same for pipelines of other stages.
+- stages: the same for pipelines of other stages: those of which past epochs need no batch, which
+  have a goal, and others with their cost.
+- anchors: how long training stops for anchors that are due by `AdaptiveAnchors`, beside its bound.
 
 Nothing is asserted; what the figures should stay below is printed with them.
 """
@@ -38,6 +40,7 @@ from typing import Any
 
 from data_training import (
     BATCH,
+    NO_DRAW,
     STAGES,
     End,
     Rows,
@@ -50,7 +53,7 @@ from saves import machine, percentile
 
 BUFFERS = ("0x1", "1000x1", "10000x1", "100000x1", "1000x50", "4000x50")
 WAYS = {"fit": fit, "loop": loop}
-PARTS = ("saves", "disk", "resume", "stages")
+PARTS = ("saves", "disk", "anchors", "resume", "stages")
 STALL_GOAL_SECS = 0.010
 RESUME_GOAL = 1.5
 KEPT = 20
@@ -184,6 +187,83 @@ def measure_disk(options: argparse.Namespace, base: Path) -> dict[str, Any]:
     return found
 
 
+# -- anchors
+
+
+def measure_anchors(
+    way: str, rows: Rows, options: argparse.Namespace, base: Path
+) -> dict[str, Any]:
+    """How long training stops for anchors that are due, as shares of the training before each."""
+    import ckptkit
+
+    due: dict[int, float] = {}
+
+    class Noting(ckptkit.AdaptiveAnchors):
+        """Notes the training time before each anchor; a resume may draw for no time."""
+
+        drawn = 0
+
+        def form(self, costs: Any) -> Any:
+            form = super().form(costs)
+            if form == "anchor":
+                Noting.drawn += costs.batches
+                due[Noting.drawn] = costs.secs
+                if len(due) == options.anchors:
+                    Enough.after = time.perf_counter()
+            return form
+
+    class Enough(ckptkit.EveryNSteps):
+        """Ends the training after some anchors, or after some time."""
+
+        after = time.perf_counter() + options.anchor_secs
+
+        def due(self, moment: Any, last: Any) -> str | None:
+            if time.perf_counter() > Enough.after + 1:
+                raise End
+            return super().due(moment, last)
+
+    run = base / "anchors"
+    with suppress(End):
+        WAYS[way](
+            rows.dataset().repeat(),
+            10**9,
+            run=run,
+            save=Enough(4),
+            keep=ckptkit.KeepLatest(2),
+            anchors=Noting(redraw_secs=0, share=options.share),
+            features=rows.features,
+            end=True,
+            wait=True,
+        )
+    stalls = {event.step: event.snapshot_secs for event in saves_of(run)}
+    shutil.rmtree(run)
+    found = [(stalls[step], secs) for step, secs in due.items() if step in stalls]
+    return {
+        "anchors": len(found),
+        "stall_p50_secs": statistics.median(stall for stall, _ in found) if found else 0.0,
+        "stall_p99_secs": percentile([stall for stall, _ in found], 0.99) if found else 0.0,
+        "share_p99": percentile([stall / secs for stall, secs in found], 0.99) if found else 0.0,
+        "bound": options.share,
+    }
+
+
+def show_anchors(found: dict[str, dict[str, Any]]) -> None:
+    print(
+        "\nanchors that are due by AdaptiveAnchors\n\n| buffer | way | anchors | stall p50, ms | "
+        "p99, ms | p99 of the share of training | the bound |\n|---|---|---|---|---|---|---|"
+    )
+    for name, each in found.items():
+        if not each["anchors"]:
+            print(f"| {' | '.join(name.split())} | 0 | | | | none was due |")
+            continue
+        p50, p99 = (each[f"stall_{name}_secs"] * 1e3 for name in ("p50", "p99"))
+        share = each["share_p99"]
+        print(
+            f"| {' | '.join(name.split())} | {each['anchors']} | {p50:.0f} | {p99:.0f} | "
+            f"{share * 100:.2f} % | {goal(share, each['bound'], '%', 100)} |"
+        )
+
+
 # -- resume
 
 
@@ -203,8 +283,14 @@ def measure_resume(
         features: the numbers in a row.
         rows: the rows that the resume meets.
     """
+    import keras
+
     import ckptkit
     from ckptkit.policies.save_policies import SavePolicy
+
+    def seeded(rows: int) -> Any:
+        keras.utils.set_random_seed(1)  # the seed of a shuffle depends on it too
+        return make(rows)
 
     train, batches = WAYS[way], options.batches
     half = batches // 2
@@ -222,7 +308,7 @@ def measure_resume(
     first = base / "first"
     with suppress(End):
         train(
-            make(batches * BATCH),
+            seeded(batches * BATCH),
             (last - 1) * batches + half + 2,
             run=first,
             epochs=last,
@@ -244,12 +330,12 @@ def measure_resume(
             for claim in (run / "lock").glob("*"):
                 shutil.rmtree(claim)
             found[str(epoch)].append(
-                train(make(rows), 1, run=run, epochs=last, features=features, first=True, **kept)
+                train(seeded(rows), 1, run=run, epochs=last, features=features, first=True, **kept)
             )
             shutil.rmtree(run)
-        found["start"].append(train(make(rows), 1, epochs=last, features=features, first=True))
+        found["start"].append(train(seeded(rows), 1, epochs=last, features=features, first=True))
         if way == "loop":
-            found["tf"].append(restored_by_tensorflow(make(rows), features, half, base))
+            found["tf"].append(restored_by_tensorflow(seeded(rows), features, half, base))
     shutil.rmtree(first)
     return {name: statistics.median(secs) for name, secs in found.items() if secs}
 
@@ -312,21 +398,27 @@ def show_disk(found: dict[str, Any]) -> None:
         )
 
 
-def show_resume(title: str, found: dict[str, dict[str, float]], epochs: list[int]) -> None:
+def show_resume(
+    title: str, found: dict[str, dict[str, float]], epochs: list[int], has_goal: bool = True
+) -> None:
+    if not found:
+        return
     numbers = [str(epoch) for epoch in epochs]
     print(
         f"\n{title}: seconds to the first new batch\n\n| pipeline | way | start | "
-        f"{' | '.join(f'epoch {number}' for number in numbers)} | last to first | tf |\n"
-        f"|---|---|---|{'---|' * len(numbers)}---|---|"
+        f"{' | '.join(f'epoch {number}' for number in numbers)} | last to first | "
+        f"an epoch more, ms | tf |\n|---|---|---|{'---|' * len(numbers)}---|---|---|"
     )
     for name, each in found.items():
         what, _, way = name.rpartition(" ")
         ratio = each[numbers[-1]] / each[numbers[0]]
         secs = [f"{each[number]:.2f}" for number in numbers]
         tf = f"{each['tf']:.2f}" if "tf" in each else "-"
+        more = (each[numbers[-1]] - each[numbers[0]]) / max(epochs[-1] - epochs[0], 1)
+        aim = f", {goal(ratio, RESUME_GOAL, 'times')}" if has_goal else ""
         print(
-            f"| {what} | {way} | {each['start']:.2f} | {' | '.join(secs)} | "
-            f"{ratio:.2f}, {goal(ratio, RESUME_GOAL, 'times')} | {tf} |"
+            f"| {what} | {way} | {each['start']:.2f} | {' | '.join(secs)} | {ratio:.2f}{aim} | "
+            f"{more * 1e3:.1f} | {tf} |"
         )
 
 
@@ -334,39 +426,59 @@ def goal(value: float, most: float, unit: str, factor: float = 1) -> str:
     return f"{'within' if value <= most else 'NOT within'} {most * factor:g} {unit}"
 
 
+def every_buffer(
+    measure: Callable[[str, Rows, argparse.Namespace, Path], dict[str, Any]],
+    options: argparse.Namespace,
+    base: Path,
+) -> dict[str, dict[str, Any]]:
+    """What a function measures, by buffer and way."""
+    return {
+        f"{name} {way}": measure(way, rows_of(name), options, base)
+        for name in options.buffers
+        for way in options.ways
+    }
+
+
+def part_resume(options: argparse.Namespace, base: Path) -> dict[str, Any]:
+    def resume(way: str, rows: Rows, options: argparse.Namespace, base: Path) -> dict[str, Any]:
+        make = partial(rows.dataset, batches=options.batches)
+        return measure_resume(way, make, rows.features, rows.most, options, base)
+
+    found = every_buffer(resume, options, base)
+    show_resume("resume", found, options.epochs)
+    return found
+
+
+def part_stages(options: argparse.Namespace, base: Path) -> dict[str, Any]:
+    found = {
+        f"{name} {way}": measure_resume(
+            way, STAGES[name], 256, options.batches * BATCH, options, base
+        )
+        for name in options.stages
+        for way in options.ways
+    }
+    without = {name: each for name, each in found.items() if name.rpartition(" ")[0] in NO_DRAW}
+    rest = {name: each for name, each in found.items() if name not in without}
+    show_resume("past epochs need no batch", without, options.epochs)
+    show_resume("other pipelines", rest, options.epochs, has_goal=False)
+    return found
+
+
 def measure(options: argparse.Namespace, base: Path) -> dict[str, Any]:
     results: dict[str, Any] = {"load_before": os.getloadavg()}
     if "saves" in options.parts:
-        found = results["saves"] = {}
-        for name in options.buffers:
-            for way in options.ways:
-                found[f"{name} {way}"] = measure_saves(way, rows_of(name), options, base)
-        show_saves(found)
+        results["saves"] = every_buffer(measure_saves, options, base)
+        show_saves(results["saves"])
     if "disk" in options.parts:
         results["disk"] = measure_disk(options, base)
         show_disk(results["disk"])
+    if "anchors" in options.parts:
+        results["anchors"] = every_buffer(measure_anchors, options, base)
+        show_anchors(results["anchors"])
     if "resume" in options.parts:
-        found = results["resume"] = {}
-        for name in options.buffers:
-            rows = rows_of(name)
-            for way in options.ways:
-                found[f"{name} {way}"] = measure_resume(
-                    way,
-                    partial(rows.dataset, batches=options.batches),
-                    rows.features,
-                    rows.most,
-                    options,
-                    base,
-                )
-        show_resume("resume", found, options.epochs)
+        results["resume"] = part_resume(options, base)
     if "stages" in options.parts:
-        found = results["stages"] = {}
-        for name in options.stages:
-            for way in options.ways:
-                found[f"{name} {way}"] = measure_resume(
-                    way, STAGES[name], 256, options.batches * BATCH, options, base
-                )
-        show_resume("stages", found, options.epochs)
+        results["stages"] = part_stages(options, base)
     results["load_after"] = os.getloadavg()
     results["machine"] = machine()
     return results
@@ -384,6 +496,9 @@ def main() -> None:
     parser.add_argument("--repeats", type=int, default=3)
     parser.add_argument("--steps", type=int, default=240, help="of each stretch with saves")
     parser.add_argument("--saves", type=int, default=5, help="saves of ckptkit in a stretch")
+    parser.add_argument("--anchors", type=int, default=5, help="how many of each buffer to time")
+    parser.add_argument("--anchor-secs", type=float, default=60.0, help="the most time for them")
+    parser.add_argument("--share", type=float, default=0.1, help="the bound for anchors")
     parser.add_argument("--batches", type=int, default=40, help="of each epoch before a resume")
     parser.add_argument("--epochs", type=int, nargs="+", default=[1, 20, 200])
     parser.add_argument("--quick", action="store_true", help="little of each, in a minute")
@@ -394,6 +509,7 @@ def main() -> None:
         options.buffers, options.disk_buffer, options.stages = ["100x1"], "2000x1", ["take"]
         options.repeats, options.steps, options.saves, options.batches = 1, 30, 2, 6
         options.epochs = [1, 3]
+        options.anchors, options.anchor_secs = 1, 3.0
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
     logging.getLogger("ckptkit").setLevel(logging.ERROR)
     logging.getLogger("absl").setLevel(logging.ERROR)

@@ -76,15 +76,16 @@ def batched(rows: Any) -> Any:
     return rows.map(lambda row: (row, row[:1])).batch(BATCH, drop_remainder=True).prefetch(2)
 
 
-def _mixed(rows: int) -> Any:
+def _mixed(rows: int, to_the_last: bool = False) -> Any:
     import tensorflow as tf
 
+    # The second one is longer, so that the first one ends the epoch if that is asked for.
     halves = [
         rows_from(rows // 2).shuffle(1000, seed=1),
         rows_from(rows // 2 + 64, first=10**6).shuffle(1000, seed=2),
     ]
     return tf.data.Dataset.sample_from_datasets(
-        halves, [0.5, 0.5], seed=3, stop_on_empty_dataset=False
+        halves, [0.5, 0.5], seed=3, stop_on_empty_dataset=not to_the_last
     )
 
 
@@ -95,22 +96,58 @@ def _zipped(rows: int) -> Any:
     return both.map(lambda row, number: row)
 
 
-STAGES: dict[str, Callable[[int], Any]] = {
-    "take": lambda rows: batched(rows_from(rows).shuffle(1000, seed=1)).take(rows // BATCH),
+def _by_global_seed(rows: int) -> Any:
+    import keras
+
+    keras.utils.set_random_seed(1)  # an unseeded shuffle takes its seed when it is made
+    return rows_from(rows).shuffle(1000)
+
+
+def _interleaved(rows: int) -> Any:
+    import tensorflow as tf
+
+    files = tf.data.Dataset.range(16).shuffle(16, seed=1)
+    return files.interleave(
+        lambda number: rows_from(rows // 16, first=number * rows), num_parallel_calls=2
+    )
+
+
+Make = Callable[[int], Any]
+
+NO_DRAW: dict[str, Make] = {
+    "one shuffle": lambda rows: batched(_shuffled(rows)),
+    "take": lambda rows: batched(_shuffled(rows)).take(rows // BATCH),
     "zip": lambda rows: batched(_zipped(rows)),
-    "map": lambda rows: batched(rows_from(rows).shuffle(1000, seed=1).map(lambda row: row * 2)),
+    "map": lambda rows: batched(_shuffled(rows).map(lambda row: row * 2)),
+    "global seed": lambda rows: batched(_by_global_seed(rows)),
     "cache before": lambda rows: batched(rows_from(rows).cache().shuffle(1000, seed=1)),
-    "no seed": lambda rows: batched(rows_from(rows).shuffle(1000)),
-    "two shuffles": lambda rows: batched(
-        rows_from(rows).shuffle(1000, seed=1).shuffle(100, seed=2)
-    ),
-    "cache after": lambda rows: batched(rows_from(rows).shuffle(1000, seed=1).cache()),
-    "repeat in an epoch": lambda rows: batched(
-        rows_from(rows // 2).shuffle(1000, seed=1).repeat(2)
-    ),
-    "a mixture": lambda rows: batched(_mixed(rows)),
+    "sample_from_datasets": lambda rows: batched(_mixed(rows)),
 }
-"""Other pipelines, by name, as functions of the number of rows."""
+"""Pipelines of which past epochs need no batch, by name, as functions of the number of rows."""
+
+OTHERS: dict[str, Make] = {
+    "shuffle below shuffle": lambda rows: batched(_shuffled(rows).shuffle(100, seed=2)),
+    "shuffle below interleave": lambda rows: batched(_interleaved(rows).shuffle(1000, seed=2)),
+    "repeat in an epoch": lambda rows: batched(_shuffled(rows // 2).repeat(2)),
+    "repeat of two shuffles": lambda rows: batched(
+        _shuffled(rows // 2).shuffle(100, seed=2).repeat(2)
+    ),
+    "concatenate": lambda rows: batched(
+        _shuffled(rows // 2).concatenate(rows_from(rows // 2, first=10**6))
+    ),
+    "concatenate a shuffle": lambda rows: batched(
+        rows_from(rows // 2, first=10**6).concatenate(_shuffled(rows // 2))
+    ),
+    "cache after": lambda rows: batched(_shuffled(rows).cache()),
+    "a mixture to the last": lambda rows: batched(_mixed(rows, to_the_last=True)),
+}
+"""Pipelines in which a shuffle takes an order late, or several in an epoch."""
+
+STAGES = NO_DRAW | OTHERS
+
+
+def _shuffled(rows: int) -> Any:
+    return rows_from(rows).shuffle(1000, seed=1)
 
 
 # -- the model

@@ -9,6 +9,7 @@ import os
 import pty
 import subprocess
 import sys
+from dataclasses import replace
 
 import pytest
 
@@ -18,6 +19,8 @@ from ckptkit.run.checkpoint_catalog import list_checkpoints
 from ckptkit.run.checkpoint_state_file import state_file_content
 from ckptkit.run.events import TakenAway
 from ckptkit.run.journal_reader import read_journal
+from ckptkit.run.manifest import encode, read_manifest
+from ckptkit.run.verify import file_entry
 
 LOSSES = {100: 0.5, 200: 0.25, 300: 0.75, 400: 1.0}
 
@@ -76,6 +79,24 @@ def test_what_goes_is_gone_told_and_known_to_tensorflow(four, dummy_run, ckptkit
     assert json.loads(ckptkit("list", "run", "--json").stdout)["attempts"] == 1, (
         "it trains nothing, and is no attempt"
     )
+
+
+def test_files_of_an_anchor_are_freed_with_the_last_checkpoint_that_has_them(dummy_run, called):
+    dummy_run.attempt()
+    for step in (100, 200, 300):
+        path = dummy_run.save(step)
+        anchor = path / "data-100-1-0.index"
+        if step == 100:
+            anchor.write_bytes(b"x" * 70_000)
+        else:
+            anchor.hardlink_to(dummy_run.layout.checkpoints / "ckpt-100-1" / anchor.name)
+        manifest = read_manifest(path)
+        files = (*manifest.files, file_entry(anchor))
+        (path / "manifest.json").write_bytes(encode(replace(manifest, files=files)))
+    result = called("prune", "run", "--keep-latest", "1", "--dry-run")
+    assert result.stdout.splitlines()[-1].startswith("would delete 2 checkpoints (2.42 kB)")
+    result = called("prune", "run", "--keep-latest", "1", "--yes")
+    assert result.stdout.splitlines()[-1] == "deleted 2 checkpoints (2.42 kB)"
 
 
 def test_json_form(four, called):

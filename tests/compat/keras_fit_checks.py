@@ -253,6 +253,60 @@ def keeps_iterator():
     assert seen == [True, True], seen
 
 
+def may_keep_iterators():
+    """Where it says no, each epoch has an iterator of its own, also if the length is known."""
+    calls, iterators = [], []
+
+    class Look(keras.callbacks.Callback):
+        def on_train_begin(self, logs=None):
+            calls.append(keras_fit.fit_call(self))
+            original = self.model.train_function
+
+            def train(iterator):
+                iterators.append(iterator)
+                return original(iterator)
+
+            self.model.train_function = train
+
+    batches = tf.data.Dataset.from_tensors((x, y))
+    unknown = batches.repeat(2).filter(lambda a, b: True)
+    for data in (batches.repeat(2), unknown):
+        model().fit(data, epochs=3, verbose=0, callbacks=[Look()])
+        assert not keras_fit.may_keep_iterators(calls.pop())
+        assert len(set(map(id, iterators))) == 3
+        iterators.clear()
+    model().fit(batches.repeat(), steps_per_epoch=2, epochs=3, verbose=0, callbacks=[Look()])
+    assert keras_fit.may_keep_iterators(calls.pop())
+    assert len(set(map(id, iterators))) == 1
+
+
+def makes_same_iterators():
+    found = []
+
+    class Look(keras.callbacks.Callback):
+        def on_train_begin(self, logs=None):
+            found.append(keras_fit.makes_same_iterators(keras_fit.fit_call(self)))
+
+    batches = tf.data.Dataset.from_tensors((x, y)).repeat(2)
+    model().fit(batches, verbose=0, callbacks=[Look()])
+    model().fit(batches, steps_per_epoch=1, verbose=0, callbacks=[Look()])
+    model().fit(batches.filter(lambda a, b: True), verbose=0, callbacks=[Look()])
+    assert found == [True, False, False], found
+
+
+def dataset_of_epochs():
+    found = []
+
+    class Look(keras.callbacks.Callback):
+        def on_train_begin(self, logs=None):
+            found.append(keras_fit.dataset_of_epochs(keras_fit.fit_call(self)))
+
+    batches = tf.data.Dataset.from_tensors((x, y))
+    model().fit(batches, verbose=0, callbacks=[Look()])
+    assert found == [batches]
+    assert keras_fit.dataset_of_epochs(keras_fit.FitCall()) is None
+
+
 def callbacks_of_coming_fit():
     seen = []
 

@@ -203,49 +203,13 @@ def unseeded_random_ops():
     assert tf_data.unseeded_random_ops(numbers.map(draw(None)).batch(2)) == []
 
 
-def parallel_draws():
-    """Operations of TensorFlow and variables, unless operations are deterministic."""
-    numbers = tf.data.Dataset.range(3)
-    noise, generator = keras.layers.GaussianNoise(0.5, seed=2), tf.random.Generator.from_seed(1)
+def nodes_in():
+    def inner(x):
+        return tf.data.Dataset.range(x).map(lambda y: y * 3)
 
-    def kernel(x):
-        return tf.random.uniform([], seed=3)
-
-    def layer(x):
-        return noise(tf.ones(2), training=True)
-
-    seed = ["the variable 'gaussian_noise/seed_generator/seed_generator_state'"]
-    for function, expected in (
-        (kernel, ["RandomUniform"]),
-        (layer, seed),
-        (lambda x: generator.normal([]), ["the variable 'StateVar'"]),
-        (lambda x: tf.random.stateless_uniform([], (1, x)), []),
-    ):
-        for workers in (2, tf.data.AUTOTUNE):
-            found = tf_data.parallel_draws(numbers.map(function, workers).batch(2).prefetch(1))
-            assert found == expected or (function is layer and len(found) == 1), found
-        for calls in (1, None):
-            assert tf_data.parallel_draws(numbers.map(function, calls).batch(2)) == []
-    inner = numbers.interleave(lambda x: numbers.map(kernel), num_parallel_calls=2)
-    assert tf_data.parallel_draws(inner) == ["RandomUniform"]
-    tf.config.experimental.enable_op_determinism()
-    assert tf_data.parallel_draws(numbers.map(kernel, 2)) == []
-
-
-def comes_in_any_order():
-    numbers, options = tf.data.Dataset.range(3), tf.data.Options()
-    options.deterministic = False
-    for made, expected in (
-        (numbers.map(lambda x: x, 2), False),
-        (numbers.map(lambda x: x, 2, deterministic=False), True),
-        (numbers.map(lambda x: x, 1, deterministic=False), False),
-        (numbers.batch(2, num_parallel_calls=2, deterministic=False).prefetch(1), True),
-        (numbers.map(lambda x: x).with_options(options), False),
-        (numbers.map(lambda x: x, 2).with_options(options), True),
-        (numbers.map(lambda x: x, 2, deterministic=True).with_options(options), False),
-        (numbers.interleave(lambda x: numbers, num_parallel_calls=2).with_options(options), True),
-    ):
-        assert tf_data.comes_in_any_order(made) == expected, made
+    (function,) = tf.data.Dataset.range(3).flat_map(inner)._functions()
+    found = {node.op for node in tf_data.nodes_in(function)}
+    assert {"MapDataset", "Mul"} <= found
 
 
 def shuffles_in():

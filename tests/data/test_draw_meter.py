@@ -81,6 +81,10 @@ def test_a_state_that_was_slow_once(meter):
     assert (meter.serialize_secs, meter.readings) == (0.001, 3)
     meter.read(0.2)
     assert meter.serialize_secs == 0.2
+    assert meter.longest_secs == 0.5
+    for _ in range(10):
+        meter.read(0.1)
+    assert meter.longest_secs == 0.1
 
 
 def test_an_anchor_is_taken_when_a_redraw_gets_longer_than_its_bound(meter, clock):

@@ -57,6 +57,7 @@ NO_DRAW = {
         .interleave(lambda x: D.range(x, x + 2), num_parallel_calls=2, deterministic=True)
         .batch(4)
     ),
+    "concatenate": lambda: rows().concatenate(D.range(9)).batch(4),
     "no shuffle": lambda: D.range(40).batch(4),
 }
 BELOW = {
@@ -75,7 +76,7 @@ BELOW = {
 DRAW = {
     "a mixture with two shuffles": lambda: mixed(rows().shuffle(9, seed=5)).batch(4),
     "repeat": lambda: rows().repeat(2).batch(4),
-    "concatenate": lambda: D.range(9).concatenate(rows()).batch(4),
+    "concatenate a shuffle": lambda: D.range(9).concatenate(rows()).batch(4),
     "cache after": lambda: rows().cache().batch(4),
     "random map": lambda: rows().map(lambda x: x + tf.random.uniform([], 0, 9, tf.int64, seed=2)),
 }

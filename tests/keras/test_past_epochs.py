@@ -46,6 +46,7 @@ PIPELINES = {
     "two shuffles": lambda rows: batched(rows.shuffle(16, seed=1).shuffle(8, seed=2)),
     "cache": lambda rows: batched(rows.cache().shuffle(16, seed=1)),
     "take": lambda rows: batched(rows.shuffle(16, seed=1)).take(9),
+    "repeat": lambda rows: batched(rows.shuffle(16, seed=1).repeat(2)),
 }
 
 
@@ -105,3 +106,45 @@ def test_a_resume_in_a_late_epoch_makes_no_rows_of_past_epochs(pipeline, tmp_pat
             assert one.tobytes() == other.tobytes()
     # TensorFlow reads ahead, by other numbers of rows each time.
     assert made[late] <= made[1] + 16, made
+
+
+def test_a_resume_makes_whole_iterators_for_no_past_evaluation_but_the_first(tmp_path, monkeypatch):
+    """Each takes several milliseconds, and a run of a thousand epochs has a thousand of them."""
+    late, batch = random.randrange(4, 8), random.randrange(2, 6)
+    print("late epoch", late, "batch", batch)
+    rows = np.arange(24, dtype="float32")[:, None]
+
+    def fit(*callbacks):
+        keras.utils.set_random_seed(1)
+        model = keras.Sequential([keras.Input((1,)), keras.layers.Dense(1)])
+        model.compile(keras.optimizers.SGD(1e-5), "mse")
+        known = tf.data.Dataset.from_tensor_slices((rows, rows))
+        history = model.fit(
+            known.shuffle(20, seed=1).batch(BATCH),
+            # Shorter than its shuffles, so that each evaluation is of other rows.
+            validation_data=known.shuffle(20, seed=2).shuffle(9, seed=3).take(8).batch(BATCH),
+            epochs=late + 2,
+            verbose=0,
+            callbacks=list(callbacks),
+        )
+        return history.history["val_loss"]
+
+    plain = fit()
+    assert len(set(plain)) > 2
+    with pytest.raises(Stop):
+        fit(Batches(late, batch), checkpoints(tmp_path))
+    made = []
+    real = type(tf.data.Dataset.range(3).batch(2)).__iter__
+
+    def counting(dataset):
+        if dataset.cardinality() == 2:
+            made.append(dataset)
+        return real(dataset)
+
+    for kind in (tf.data.Dataset, type(tf.data.Dataset.range(3)).__mro__[-3]):
+        if "__iter__" in vars(kind):
+            monkeypatch.setattr(kind, "__iter__", counting)
+    assert fit(checkpoints(tmp_path))[-2:] == plain[-2:]
+    print("whole iterators over the data of evaluations:", len(made))
+    # Two for the first evaluation and for each new one: Keras makes one more at its end.
+    assert 2 <= len(made) <= 2 * 3

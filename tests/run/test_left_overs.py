@@ -78,4 +78,4 @@ def test_a_damaged_checkpoint_that_cannot_be_moved(save, layout, faulty, number,
     (passed,) = (each for each in read_journal(layout).events if each.event == "passed_over")
     assert passed.moved_to == ""
     assert len(caplog.records) == 1
-    assert "stays in its place" in caplog.text
+    assert "so it stays in checkpoints/" in caplog.text

@@ -84,6 +84,8 @@ class EvaluationFunction:
         fit = self._fit
         fit.model.test_function, self._original = self._original, None
         if fit.stages.is_replaying:
+            if self._resume is not None:
+                self._resume.evaluation_ended()
             return
         fit.state.position.evaluations.append(self._pass)
         if self._before is not None:

@@ -11,6 +11,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from ckptkit.data.start_orders import StartOrders
 from ckptkit.errors import ConfigError, IncompatibleStateError
 from ckptkit.restore.assign import read_python_state
 from ckptkit.run.checkpoint_catalog import Checkpoint
@@ -178,6 +179,15 @@ def settings_when_traced(checkpoint: Checkpoint) -> Record:
     """
     found: Record = (read_python_state(checkpoint, KEY) or {}).get("traced_settings", {})
     return found
+
+
+def read_start_orders(checkpoint: Checkpoint) -> StartOrders | None:
+    """Return the orders with which the last epoch began, if a resume needs them.
+
+    Raises:
+        CorruptCheckpointError: If it cannot be read.
+    """
+    return StartOrders.from_state((read_python_state(checkpoint, KEY) or {}).get("orders"))
 
 
 def read_position(checkpoint: Checkpoint, per_call: int) -> FitPosition:

@@ -31,7 +31,9 @@ from ckptkit.data.iterator_state import (
     uses_cache,
 )
 from ckptkit.data.shuffle_counters import OrderCounters, counters_of
+from ckptkit.data.start_orders import StartOrders
 from ckptkit.keras.fit.fit_position import EpochPass, FitPosition
+from ckptkit.keras.fit.past_epochs import PastEpochs
 
 
 class TrainReplay:
@@ -44,6 +46,7 @@ class TrainReplay:
         counted: the number of batches to draw from the start of the current iterator, because the
             checkpoint has no state of it; 0 if it has one.
         meter: gets the time that reading takes.
+        orders: the orders with which a later epoch began, or None; see `StartOrders`.
 
     Attributes:
         iterator: the iterator from which Keras has read last, or None.
@@ -57,6 +60,7 @@ class TrainReplay:
         *,
         counted: int = 0,
         meter: DrawMeter,
+        orders: StartOrders | None = None,
     ) -> None:
         self._position = position
         self._step = step
@@ -70,15 +74,13 @@ class TrainReplay:
         self._made = 0  # batches that the run has drawn from this iterator
         self._drawn = 0  # batches of these that were drawn again
         self._cached = self._repeats = False
-        self._counters: OrderCounters | None = None
-        self._dataset: Any = None  # while Keras iterates over the counters instead
+        self._past = PastEpochs(position, epoch_iterator, orders)
         self._progress = DrawProgress(position.per_call * position.train_calls, time.monotonic)
 
     def epoch_began(self, epoch: int) -> None:
         """Note that Keras has begun an epoch, and set the number of batches that it had."""
         self._epoch, self._calls = epoch, 0
-        if not self._is_past:
-            self.iterate_over_data()
+        self._past.epoch_began(epoch)
         steps = self._steps_per_epoch
         if steps is not None and epoch < self._position.epoch:
             # A changed `steps_per_epoch` counts from the current epoch on. If the data has ended an
@@ -113,6 +115,19 @@ class TrainReplay:
         """Return the number of batches that the run has read from an iterator."""
         return self._made if iterator is self.iterator else 0
 
+    def meet(self, iterator: Any) -> StartOrders | None:
+        """Note the iterator of the current call, and give it the orders of its epoch.
+
+        Args:
+            iterator: the argument of the call.
+
+        Returns:
+            The orders with which the epoch began, if the checkpoint has them.
+        """
+        if iterator is not self.iterator:
+            self.iterator, self._made, self._drawn = iterator, 0, 0
+        return self._past.restore_orders(iterator, self._epoch)
+
     def replay_call(self, iterator: Any) -> None:
         """Replay a call of the train function, and skip later calls that need no replay.
 
@@ -122,8 +137,7 @@ class TrainReplay:
         Raises:
             StopIteration: If the data had ended there.
         """
-        if iterator is not self.iterator:
-            self.iterator, self._made, self._drawn = iterator, 0, 0
+        self.meet(iterator)
         if self._calls >= self._pass.calls:
             if self._draws_all:
                 # To find the end is also a draw, which a generator notices.
@@ -137,7 +151,7 @@ class TrainReplay:
         self._progress.add(calls * self._position.per_call)
 
     def _draw_for_call(self, iterator: Any) -> None:
-        per_call = self._position.per_call
+        per_call, counters = self._position.per_call, self._past.counters
         if not self._stepped:
             self._stepped = True
             if self._position.drawn_again is None:
@@ -147,33 +161,24 @@ class TrainReplay:
             if self._position.drawn_again is None:
                 self._cached = needs_full_cache(iterator, restores=not self._counted)
                 self._repeats = repeats_orders_in_pass(iterator, endless=False)
-                self._counters = counters_of(iterator)
-                self._iterate_over_counters()
+            self._past.met(iterator, self._epoch)
             with suppressed_summaries():
                 self._step(iterator)
             self._drawn += per_call
         elif self._draws_all:
             self._drawn += self._meter.draw(lambda: draw_batches(iterator, per_call))
-        elif self._counters is not None and not isinstance(iterator, tf.data.Iterator):
+        elif self._past.are_skipped(self._epoch):
+            pass
+        elif counters is not None and not isinstance(iterator, tf.data.Iterator):
             if self._calls == 0:
-                self._counters.read_first()
-        elif self._drawn == 0 and not (_advances_when_made(self._counters) and self._is_past):
+                counters.read_first()
+        elif self._drawn == 0 and not (_advances_when_made(counters) and self._is_past):
             # A shuffle derives the order of this pass from its counter at the first draw.
             self._drawn += draw_batches(iterator, 1)
 
-    def _iterate_over_counters(self) -> None:
-        """Let the epochs that are over, except for the first one, make no whole iterators.
-
-        With `steps_per_epoch`, Keras may keep the iterator of an epoch for the next one.
-        """
-        if self._counters is not None and self._is_past and self._steps_per_epoch is None:
-            self._dataset = keras_fit.iterate_over(self._epoch_iterator, self._counters)
-
     def iterate_over_data(self) -> None:
         """Let Keras make whole iterators again."""
-        if self._dataset is not None:
-            keras_fit.iterate_over(self._epoch_iterator, self._dataset)
-            self._dataset = None
+        self._past.iterate_over_data()
 
     @property
     def _draws_all(self) -> bool:
@@ -182,6 +187,8 @@ class TrainReplay:
         That is so if no state was saved, if the first epoch fills a cache, or if an epoch uses
         several orders. If an iterator's state was saved, the last epoch needs only its first batch.
         """
+        if self._stepped and self._past.are_skipped(self._epoch):
+            return False
         past = self._is_past or self._position.evaluating
         return (
             self._position.drawn_again is not None
@@ -232,15 +239,19 @@ class EvaluationReplay:
 
     Args:
         position: the position to replay to.
+        skipped: the number of evaluations in the epochs that Keras' loop leaves out.
     """
 
-    def __init__(self, position: FitPosition) -> None:
+    def __init__(self, position: FitPosition, skipped: int = 0) -> None:
         self._position = position
-        self._index = -1
+        self._index = skipped - 1
+        self._seen = 0  # evaluations in this process
         self._calls = 0
         self._epoch_iterator: Any = None
+        self._first: Any = None  # the object of the first evaluation
         self._cached = self._repeats = False
         self._counters: OrderCounters | None = None
+        self._dataset: Any = None  # while Keras iterates over the counters instead
 
     @property
     def begun(self) -> int:
@@ -255,6 +266,23 @@ class EvaluationReplay:
         """
         self._index += 1
         self._calls, self._epoch_iterator = 0, epoch_iterator
+        self._seen += 1
+        if self._seen == 1:
+            self._first = epoch_iterator
+        # A custom `evaluate` may make another object each time, with other counters.
+        elif (
+            self._counters is not None
+            and not self.is_new
+            and epoch_iterator is not None
+            and epoch_iterator is self._first
+        ):
+            self._dataset = keras_fit.iterate_over(epoch_iterator, self._counters)
+
+    def evaluation_ended(self) -> None:
+        """Note that the loop of an evaluation is over: the next one may be new."""
+        if self._dataset is not None:
+            keras_fit.iterate_over(self._first, self._dataset)
+            self._dataset = None
 
     @property
     def is_new(self) -> bool:
@@ -272,7 +300,7 @@ class EvaluationReplay:
         """
         made = self._position.evaluations[self._index]
         drawn_again = self._position.evaluation_drawn_again is not None
-        if self._index == 0 and self._calls == 0 and not drawn_again:
+        if self._seen == 1 and self._calls == 0 and not drawn_again:
             self._cached = uses_cache(iterator)
             self._repeats = repeats_orders_in_pass(iterator, endless=True)
             self._counters = counters_of(iterator)
@@ -282,7 +310,10 @@ class EvaluationReplay:
                 # To find the end is also a draw, which a generator notices.
                 draw_batches(iterator, 1)
             raise StopIteration
-        if draws_all:
+        if self._counters is not None and not isinstance(iterator, tf.data.Iterator):
+            if self._calls == 0:
+                self._counters.read_first()
+        elif draws_all:
             draw_batches(iterator, self._position.per_call)
         elif self._calls == 0 and not _advances_when_made(self._counters):
             # A shuffle derives the order of this pass from its counter at the first draw.

@@ -8,10 +8,10 @@ functions that compute nothing. `docs/architecture.md` explains the order.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from ckptkit.compat import keras_fit, keras_models
-from ckptkit.data.iterator_position import OTHER_ORDER, order_of
+from ckptkit.data.iterator_position import OTHER_ORDER, EarlierDraws
 from ckptkit.data.iterator_state import batches_of, describe
 from ckptkit.errors import ConfigError
 from ckptkit.keras.early_stop import renew_patience
@@ -22,14 +22,18 @@ from ckptkit.keras.fit.fit_position import (
     EVALUATION,
     STEP,
     read_position,
+    read_start_orders,
     settings_when_traced,
 )
 from ckptkit.keras.fit.fit_replay import EvaluationReplay, TrainReplay
 from ckptkit.keras.fit.fit_stage import FitStage
+from ckptkit.keras.fit.past_epochs import epochs_left_out
 from ckptkit.keras.fit.redrawn_batches import redrawn_batches
-from ckptkit.run.checkpoint_catalog import Checkpoint
 from ckptkit.tracking.leaves import Leaf, Tensors
 from ckptkit.tracking.tracker import track
+
+if TYPE_CHECKING:
+    from ckptkit.run.checkpoint_catalog import Checkpoint
 
 ModelValues = list[tuple[Leaf, Tensors]]
 
@@ -62,10 +66,12 @@ def start_resume(fit: FitContext, checkpoint: Checkpoint) -> FitResume:
         fit.model.make_train_function(force=True)
     with fit.session.resume.reading(checkpoint):
         position = read_position(checkpoint, fit.state.position.per_call)
+        orders = read_start_orders(checkpoint)
     if position.random is not None:
         fit.state.drawing.set_beginning(position.random, random=position.drawn_again is not None)
     fit.state.position = position
     fit.find_captured(None)
+    begins = epochs_left_out(fit.call, position, orders)
     resume = FitResume(
         fit,
         checkpoint,
@@ -75,14 +81,15 @@ def start_resume(fit: FitContext, checkpoint: Checkpoint) -> FitResume:
             fit.call.epoch_iterator,
             counted=redrawn_batches(checkpoint.manifest).from_start,
             meter=fit.state.meter,
+            orders=orders,
         ),
-        EvaluationReplay(position),
+        EvaluationReplay(position, begins.evaluations),
         _values_of(fit),
     )
     fit.cleanup.add_on_failure(resume.undo)
     fit.session.phases.stopwatch.switch_to("drawing_again")
     fit.stages.move(FitStage.REPLAYING)
-    keras_fit.set_initial_epoch(fit.model, position.first_epoch)
+    keras_fit.set_initial_epoch(fit.model, begins.first_epoch)
     fit.others.hide()
     return resume
 
@@ -151,6 +158,7 @@ class FitResume:
         session = self._fit.session
         session.beats += 1
         session.stopping.serve(leave=self._fit.cleanup.prepare_exit)
+        self._training.meet(iterator)
         if self._training.arrives():
             self._restore(iterator)
             self.show_callbacks(lambda callback: callback.on_train_batch_begin(batch, logs={}))
@@ -167,6 +175,10 @@ class FitResume:
         self._evaluations.evaluation_began(
             made if made is not self._fit.call.epoch_iterator else None
         )
+
+    def evaluation_ended(self) -> None:
+        """Note that the evaluation is over."""
+        self._evaluations.evaluation_ended()
 
     def replay_test_call(self, iterator: Any) -> None:
         """Replay a call of the test function, or end the replay at a new evaluation.
@@ -239,13 +251,16 @@ class FitResume:
         fit.state.since = counted.since if drawn else 0
         fit.state.reads_from(
             iterator,
-            drawn=drawn,
-            missing=self._training.missing(iterator),
-            anchor=counted.anchor if drawn else None,
+            EarlierDraws(
+                drawn=drawn,
+                missing=self._training.missing(iterator),
+                anchor=counted.anchor if drawn else None,
+                orders=self._training.meet(iterator),
+            ),
         )
         # An anchor that is restored brings its seeds along.
         restores = counted.anchor is not None and fit.state.missing_batches > counted.since
-        if drawn and not restores and counted.order and counted.order != order_of(iterator):
+        if drawn and not restores and counted.has_other_order(iterator):
             fit.session.inexact(OTHER_ORDER)
 
     def _restore_traced(self) -> None:

@@ -8,7 +8,7 @@ from typing import Any
 from ckptkit.compat import keras_fit
 from ckptkit.data.draw_meter import DrawMeter
 from ckptkit.data.drawing_state import DrawingState
-from ckptkit.data.iterator_position import IteratorPosition
+from ckptkit.data.iterator_position import NOTHING_DRAWN, EarlierDraws, IteratorPosition
 from ckptkit.data.iterator_state import IteratorLeaf
 from ckptkit.keras.fit.captured_variables import CapturedVariables
 from ckptkit.keras.fit.fit_position import EPOCH_END, EVALUATION, FitPosition, position_to_state
@@ -17,7 +17,6 @@ from ckptkit.keras.other_callbacks import OtherCallbacks
 from ckptkit.policies.anchor_policies import AnchorPolicy
 from ckptkit.position import RunPosition
 from ckptkit.run.manifest import DATA
-from ckptkit.tracking.data_anchor import DataAnchor
 from ckptkit.tracking.leaves import Leaf, PythonLeaf
 from ckptkit.tracking.moved_settings import Record
 
@@ -77,36 +76,32 @@ class FitState:
     def reads_from(
         self,
         iterator: Any,
-        *,
-        drawn: int = 0,
-        missing: int = 0,
-        anchor: DataAnchor | None = None,
+        earlier: EarlierDraws = NOTHING_DRAWN,
     ) -> None:
         """Note the iterator from which Keras reads; a known one changes nothing.
 
         Args:
             iterator: the iterator.
-            drawn: the number of batches that the run has read from it.
-            missing: see `missing_batches`.
-            anchor: the newest anchor, if this process has resumed from one.
+            earlier: what earlier attempts have read from it.
         """
         if iterator is self.iterator:
             return
         # The last call of an epoch may have fewer batches, so the batches of several epochs are not
-        # known. A kept iterator serves several.
-        one_by_one = self.position.per_call == 1 or not keras_fit.keeps_iterator(
-            self._call, iterator
-        )
-        self.drawn, self.missing_batches = drawn, missing
+        # known.
+        one_by_one = self.position.per_call == 1 or not keras_fit.may_keep_iterators(self._call)
+        self.drawn, self.missing_batches = earlier.drawn, earlier.missing
         self._data = IteratorPosition(
             iterator,
             self.meter,
-            drawn,
-            anchor,
+            earlier,
             countable=self.drawing.is_empty and one_by_one,
         )
-        if not drawn:
-            self._data.begin()
+        if not earlier.drawn:
+            # With `steps_per_epoch`, the number of iterators is not that of the epochs.
+            known = self.position.drawn_again is None and not keras_fit.may_keep_iterators(
+                self._call
+            )
+            self._data.begin(len(self.position.epochs) if known else None)
 
     def leaves(self, name: str) -> list[Leaf]:
         """Return the leaves to save now: the iterator, the position, the other callbacks' state.
@@ -151,6 +146,7 @@ class FitState:
             **self._others.get(),
             "traced": "".join("01"[flag] for flag in self.traced),
             "traced_settings": self.traced_settings,
+            "orders": self._data and self._data.orders and self._data.orders.to_state(),
         }
 
     def _set_state(self, state: dict[str, Any]) -> None:

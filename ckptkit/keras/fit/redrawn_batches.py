@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
+from ckptkit.data.start_orders import order_of
 from ckptkit.run.manifest import Manifest
 from ckptkit.tracking.data_anchor import DataAnchor
 from ckptkit.writing.data_anchor_files import stored_anchors
@@ -23,6 +24,14 @@ class RedrawnBatches(NamedTuple):
     since: int = 0
     from_start: int = 0
     order: str = ""
+
+    def has_other_order(self, iterator: Any) -> bool:
+        """Return whether batches are counted, and other data or seeds would give other ones.
+
+        Args:
+            iterator: the iterator from which they are drawn again.
+        """
+        return bool(self.order) and self.order != order_of(iterator)
 
 
 def redrawn_batches(manifest: Manifest) -> RedrawnBatches:

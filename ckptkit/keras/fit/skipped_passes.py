@@ -77,6 +77,7 @@ class SkippedPasses:
                 evaluation_iterator.reset()
                 evaluations.evaluation_began(evaluation_iterator)
                 keras_fit.run_pass(evaluation_iterator, evaluations.replay_call)
+                evaluations.evaluation_ended()
         training.iterate_over_data()
 
     def _position_to_draw(self) -> FitPosition:

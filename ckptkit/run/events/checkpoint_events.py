@@ -14,7 +14,7 @@ class Saved(Event):
     """A checkpoint was committed.
 
     Its snapshot was taken at `taken_at`, in seconds since the epoch. `shared_bytes` of its
-    `size_bytes` are in files that the checkpoint before it has too.
+    `size_bytes` are in files that an earlier checkpoint has too.
     """
 
     event: ClassVar[str] = "saved"

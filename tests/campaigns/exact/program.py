@@ -620,6 +620,8 @@ def main(options: dict[str, Any]) -> None:
     arguments = data(options.get("data", "shuffle_seeded"))
     if options.get("validation", True) and "validation_split" not in arguments:
         arguments.update(validation())
+    if options.get("validation") == "plain":
+        arguments["validation_data"] = tf_rows().take(40).batch(BATCH)
     if options.get("model") == "gan":
         arguments.pop("validation_data", None)
     recorder = Recorder(Path("events.jsonl"), options.get("die", {}))

@@ -5,7 +5,9 @@ batch once, as in an uninterrupted run.
 from __future__ import annotations
 
 import json
+import random
 import shutil
+from collections.abc import Iterable
 from pathlib import Path
 from textwrap import dedent
 from typing import Any
@@ -13,6 +15,7 @@ from typing import Any
 import pytest
 
 from tests.campaigns.exact.compare import Comparison, events
+from tests.support.spread import spread
 
 EPOCHS, BATCHES = 3, 11
 
@@ -43,7 +46,9 @@ def left(records: list[list[Any]], step: int) -> list[list[Any]]:
     return left[index:]
 
 
-def check_positions(steps: range, kind: str, start: Any, directory: Path, **options: Any) -> None:
+def check_positions(
+    steps: Iterable[int], kind: str, start: Any, directory: Path, **options: Any
+) -> None:
     comparison = Comparison(start, directory, data=kind, epochs=EPOCHS, **options)
     plain = comparison.plain()
     assert comparison.interrupted([], save=1, keep="all") == plain
@@ -68,6 +73,18 @@ def test_every_eighth_position(tf_process: Any, tmp_path: Path) -> None:
     check_positions(
         range(4, EPOCHS * BATCHES + 1, 8), "two_shuffles", tf_process, tmp_path, validation=False
     )
+
+
+@pytest.mark.parametrize("validation", spread([False, "plain"], 2, 1))
+@pytest.mark.parametrize("anchors", spread([None, "none"], 2))
+def test_positions_for_which_past_epochs_are_left_out(
+    validation: Any, anchors: Any, tf_process: Any, tmp_path: Path
+) -> None:
+    """One shuffle, whose order of an epoch is in the checkpoint: also at the epochs' ends."""
+    steps = [BATCHES + random.randrange(2, BATCHES - 1), 2 * BATCHES, 2 * BATCHES + 1]
+    print("from", steps)
+    options = {"validation": validation, "anchors": anchors}
+    check_positions(steps, "shuffle_seeded", tf_process, tmp_path, **options)
 
 
 @pytest.mark.long
