@@ -27,7 +27,8 @@ from ckptkit.exports.export_record import (
     TensorForm,
 )
 from ckptkit.run.events import EVENTS, Event
-from ckptkit.run.manifest import FileEntry, Manifest, StateEntry, TensorEntry
+from ckptkit.run.manifest import FileEntry, Manifest, StateEntry
+from ckptkit.run.tensor_entry import TensorEntry
 from tests.cli.conftest import DummyRun
 from tests.docs_examples import ROOT, blocks, command_lines, json_examples
 

@@ -14,7 +14,8 @@ from ckptkit.audit.bit_comparison import (
 )
 from ckptkit.load.cpu_only import hide_gpus
 from ckptkit.run.checkpoint_catalog import Checkpoint
-from ckptkit.run.manifest import Manifest, TensorEntry, from_numbers
+from ckptkit.run.manifest import Manifest, from_numbers
+from ckptkit.run.tensor_entry import TensorEntry
 from ckptkit.run.verify import verify
 
 _OPAQUE = "variant"

@@ -21,7 +21,7 @@ from ckptkit.bundle.bundle_check import check_bundle
 from ckptkit.compat import tf_checkpoint
 from ckptkit.errors import CheckpointError, CorruptCheckpointError
 from ckptkit.layout import PREFIX
-from ckptkit.run.manifest import TensorEntry
+from ckptkit.run.tensor_entry import TensorEntry
 from ckptkit.storage.files import storage_errors
 from ckptkit.storage.plain_paths import opened, plain_directory, plain_prefix
 from ckptkit.storage.proof_of_damage import is_proven_missing, not_read, proven_damage

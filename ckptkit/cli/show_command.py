@@ -16,7 +16,8 @@ from ckptkit.cli.plain_text import ago, count, date, metrics, plain
 from ckptkit.log import size
 from ckptkit.run.checkpoint_catalog import Checkpoint
 from ckptkit.run.data_anchor_entry import AnchorEntry
-from ckptkit.run.manifest import Manifest, TensorEntry
+from ckptkit.run.manifest import Manifest
+from ckptkit.run.tensor_entry import TensorEntry
 
 VALUE_SUFFIX = "/.ATTRIBUTES/VARIABLE_VALUE"
 """The suffix that TensorFlow appends to the key of a value.

@@ -38,6 +38,18 @@ def set_initial_epoch(model: Any, epoch: int | None) -> None:
     model._initial_epoch = None if epoch is None else _TruthyInt(epoch)
 
 
+def reads_before_training(model: Any) -> bool:
+    """Return whether `fit` and `evaluate` read a batch of their data before they begin.
+
+    Reason: Keras does so to build a model that was made under a strategy. The batch moves the
+    counters of shuffles, and no event reports it.
+
+    Args:
+        model: the model.
+    """
+    return getattr(model, "_distribute_strategy", None) is not None
+
+
 def skip_evaluation(model: Any) -> None:
     """End the evaluation of `fit` after the current call, as if it had not begun.
 
@@ -150,6 +162,9 @@ class FitCall:
         data: the dataset or object with the batches of training, or None.
         evaluation_data: the same for evaluations.
         evaluation_steps: the batches of an evaluation, as given to `fit`, or None.
+        is_split: whether a strategy splits the batches for several devices.
+        reads_before: whether Keras has read a batch of the data before; see
+            `reads_before_training`.
     """
 
     callback_list: Any = None
@@ -161,6 +176,13 @@ class FitCall:
     data: Any = None
     evaluation_data: Any = None
     evaluation_steps: int | None = None
+    is_split: bool = False
+    reads_before: bool = False
+
+    @property
+    def keeps_iterators(self) -> bool:
+        """Whether an epoch continues with the iterator of the one before."""
+        return getattr(self.epoch_iterator, "steps_per_epoch", None) is not None
 
     @property
     def sources(self) -> list[Any]:
@@ -232,7 +254,9 @@ def fit_call(callback: Any) -> FitCall:
     if "epoch_iterator" not in fit:
         return FitCall()
     iterator = fit["epoch_iterator"]
-    dataset = getattr(iterator, "_distributed_dataset", None)
+    split = getattr(iterator, "_distributed_dataset", None)
+    # Under a strategy, the data before it was split.
+    dataset = getattr(split, "_original_dataset", split)
     adapter = getattr(iterator, "data_adapter", None)
     return FitCall(
         callback_list,
@@ -246,6 +270,8 @@ def fit_call(callback: Any) -> FitCall:
         _drawable(getattr(adapter, "py_dataset", dataset)),
         _drawable(fit.get("validation_data")),
         fit.get("validation_steps"),
+        isinstance(split, tf.distribute.DistributedDataset),
+        reads_before_training(callback.model),
     )
 
 

@@ -16,26 +16,6 @@ import tensorflow as tf
 from ckptkit.compat.tf_random import STATEFUL_RANDOM_OPS
 
 
-def iterator_of(value: Any) -> Any:
-    """Return the tf.data iterator of a value: itself, or the one inside an `as_numpy_iterator`.
-
-    Reason: `as_numpy_iterator` gives no public access to its iterator.
-
-    Returns:
-        The iterator, or None if the value is neither.
-    """
-    held = getattr(value, "_iterator", value)
-    return held if isinstance(held, tf.data.Iterator) else None
-
-
-def dataset_of(iterator: Any) -> Any:
-    """Return the dataset of a tf.data iterator.
-
-    Reason: in `fit` Keras makes the iterator, and gives no public access to the dataset.
-    """
-    return iterator._dataset
-
-
 def inputs_of(dataset: Any) -> list[Any]:
     """Return the datasets from which a dataset reads.
 

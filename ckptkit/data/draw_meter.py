@@ -6,7 +6,7 @@ from collections import deque
 from collections.abc import Callable
 from typing import Any
 
-from ckptkit.compat import tf_data
+from ckptkit.compat import tf_data, tf_iterators
 from ckptkit.log import logger
 from ckptkit.policies.anchor_policies import AnchorPolicy
 
@@ -58,7 +58,7 @@ class DrawMeter:
 
     def buffered(self, iterator: Any) -> tf_data.Buffered:
         """Return what an iterator buffers, according to the description of its pipeline."""
-        dataset = tf_data.dataset_of(iterator)
+        dataset = tf_iterators.dataset_of(iterator)
         if id(dataset) not in self._buffered:
             self._buffered = {id(dataset): tf_data.buffered(dataset)}
         return self._buffered[id(dataset)]

@@ -8,7 +8,7 @@ from typing import Any
 
 import tensorflow as tf
 
-from ckptkit.compat import tf_checkpoint, tf_data, tf_data_timing
+from ckptkit.compat import tf_checkpoint, tf_data, tf_data_timing, tf_iterators
 from ckptkit.data.draw_meter import DrawMeter
 from ckptkit.data.start_orders import StartOrders, order_of, orders_at_start
 from ckptkit.policies.anchor_policies import PositionCosts, PositionForm
@@ -62,13 +62,15 @@ def can_count(iterator: Any) -> bool:
     Args:
         iterator: an iterator.
     """
-    if not isinstance(iterator, tf.data.Iterator):
-        return False  # as the iterator of a strategy
-    dataset = tf_data.dataset_of(iterator)
+    if not tf_iterators.has_dataset(iterator):
+        return False
+    dataset = tf_iterators.dataset_of(iterator)
     if tf_data_timing.comes_in_any_order(dataset) or tf_data.unseeded_random_ops(dataset):
         return False
     if not shuffle_orders.has_unseeded_orders(dataset):
         return True
+    if isinstance(iterator, tf.distribute.DistributedIterator):
+        return False  # it has no state that could be saved
     # The state before the first batch has the order only if all stages have taken theirs by then;
     # and it is not small if a cache is a part of it.
     stage = tf_data.stage_of(dataset)
@@ -119,13 +121,23 @@ class IteratorPosition:
         countable: bool = True,
     ) -> None:
         self.iterator, self.meter = iterator, meter
-        self._anchor = anchor = earlier.anchor
+        anchor = earlier.anchor
         self.orders = earlier.orders
         self._countable = countable and can_count(iterator)
+        if isinstance(iterator, tf.distribute.DistributedIterator):
+            anchor = None  # of a run on one device
+        self._anchor = anchor
         if anchor is not None and self._countable:
             anchor.is_needed = self._is_unseeded
         self._began, self._drawn_then = meter.monotonic(), earlier.drawn
         self.taken = PositionForSave({})
+
+    @property
+    def reason_not_saved(self) -> str | None:
+        """Why neither a state nor a count is saved of the iterator, or None."""
+        if self._countable or not isinstance(self.iterator, tf.distribute.DistributedIterator):
+            return None
+        return "the batches of data that tf.distribute has split cannot be counted here"
 
     def begin(self, passes: int | None) -> None:
         """Keep the state before the first batch, if nothing else determines the order.
@@ -136,7 +148,7 @@ class IteratorPosition:
         Args:
             passes: the number of passes before this one; None if that is not known.
         """
-        if passes is not None and self._countable:
+        if passes is not None and self._countable and isinstance(self.iterator, tf.data.Iterator):
             self.orders = orders_at_start(self.iterator, passes)
         if self._needs_anchor and self._form(0) == "anchor":
             tensors = tf_checkpoint.serialize(self.iterator)
@@ -175,6 +187,8 @@ class IteratorPosition:
     def _form(self, drawn: int) -> PositionForm:
         if not self._countable:
             return "state"
+        if isinstance(self.iterator, tf.distribute.DistributedIterator):
+            return "count"
         form = self.meter.policy.form(self._costs(drawn))
         # Without a seed, only a state has the order from which batches can be counted.
         return "anchor" if form == "count" and self._needs_anchor else form
@@ -191,7 +205,7 @@ class IteratorPosition:
     @functools.cached_property
     def _is_unseeded(self) -> bool:
         # Kept, because a save asks while training waits, and a pipeline never changes.
-        return shuffle_orders.has_unseeded_orders(tf_data.dataset_of(self.iterator))
+        return shuffle_orders.has_unseeded_orders(tf_iterators.dataset_of(self.iterator))
 
     @property
     def _from(self) -> int:

@@ -7,7 +7,8 @@ from typing import Any
 
 import tensorflow as tf
 
-from ckptkit.compat import tf_captures, tf_checkpoint, tf_data, tf_data_timing
+from ckptkit.compat import tf_captures, tf_checkpoint, tf_data, tf_data_timing, tf_iterators
+from ckptkit.compat.tf_random import STATEFUL_RANDOM_OPS
 from ckptkit.data.draw_meter import DrawMeter
 from ckptkit.data.iterator_position import IteratorPosition
 from ckptkit.log import logger
@@ -25,6 +26,8 @@ def reason_not_savable(iterator: Any) -> str | None:
     Args:
         iterator: the iterator from which a loop reads; any iterable.
     """
+    if isinstance(iterator, tf.distribute.DistributedIterator):
+        return _reason_not_countable(iterator)
     if not isinstance(iterator, tf.data.Iterator):
         return f"{type(iterator).__name__} is not a tf.data iterator"
     # Only TensorFlow knows whether it can save it, so this tries it.
@@ -36,15 +39,34 @@ def reason_not_savable(iterator: Any) -> str | None:
     return reason_not_restorable(iterator)
 
 
+def _reason_not_countable(iterator: Any) -> str | None:
+    """Return why the batches of a strategy's iterator cannot be counted from its start, or None.
+
+    TensorFlow cannot save such an iterator, because it reads ahead on every device. So the batches
+    of its epoch are read again, and those of earlier epochs only if they change the later ones.
+    """
+    if not tf_iterators.has_dataset(iterator):
+        return "the data that tf.distribute has split cannot be examined"
+    dataset = tf_iterators.dataset_of(iterator)
+    for each in tf_data.functions_of(dataset):
+        # Random operations may be repeated; the last line examines them.
+        stateful = set(tf_captures.unsavable_ops(each.function)).difference(STATEFUL_RANDOM_OPS)
+        if stateful:
+            return f"{', '.join(sorted(stateful))} in a function of the pipeline is stateful"
+    return shuffle_orders.order_not_replayable(tf_data.stage_of(dataset))
+
+
 def reason_not_restorable(iterator: Any) -> str | None:
     """Return why an iterator cannot be restored from TensorFlow's saved state of it, or None.
 
     Args:
         iterator: a tf.data iterator, or anything else, for which None is returned.
     """
+    if isinstance(iterator, tf.distribute.DistributedIterator):
+        return _reason_not_countable(iterator)
     if not isinstance(iterator, tf.data.Iterator):
         return None
-    dataset = tf_data.dataset_of(iterator)
+    dataset = tf_iterators.dataset_of(iterator)
     return _reason_out_of_sight(dataset) or shuffle_orders.order_not_replayable(
         tf_data.stage_of(dataset)
     )
@@ -74,9 +96,17 @@ def reason_not_repeatable(iterator: Any) -> str | None:
     Args:
         iterator: the iterator from which a loop reads.
     """
-    if not isinstance(iterator, tf.data.Iterator):
+    if not tf_iterators.has_dataset(iterator):
         return None
-    dataset = tf_data.dataset_of(iterator)
+    dataset = tf_iterators.dataset_of(iterator)
+    if isinstance(
+        iterator, tf.distribute.DistributedIterator
+    ) and shuffle_orders.has_unseeded_orders(dataset):
+        return (
+            "the data is shuffled without a seed, and TensorFlow cannot save the position in data "
+            "that tf.distribute has split. Give shuffle a seed, or call "
+            "keras.utils.set_random_seed before the pipeline is built"
+        )
     if drawn := tf_data_timing.parallel_draws(dataset):
         return (
             f"the data draws from {', '.join(drawn)} in a function that runs in parallel, and its "
@@ -105,9 +135,10 @@ def describe(iterator: Any) -> list[str]:
     Args:
         iterator: the iterator from which a loop reads.
     """
-    if not isinstance(iterator, tf.data.Iterator):
+    if not tf_iterators.has_dataset(iterator):
         return [type(iterator).__name__]
-    return [*tf_data.describe_pipeline(tf_data.dataset_of(iterator)), str(iterator.element_spec)]
+    dataset = tf_iterators.dataset_of(iterator)
+    return [*tf_data.describe_pipeline(dataset), str(dataset.element_spec)]
 
 
 def batches_of(iterator: Any, steps: int | None) -> int | None:
@@ -118,9 +149,9 @@ def batches_of(iterator: Any, steps: int | None) -> int | None:
         steps: the number of batches in an epoch by Keras' count; None if Keras does not know it
             yet.
     """
-    if steps is not None or not isinstance(iterator, tf.data.Iterator):
+    if steps is not None or not tf_iterators.has_dataset(iterator):
         return steps
-    cardinality = int(tf_data.dataset_of(iterator).cardinality())
+    cardinality = int(tf_iterators.dataset_of(iterator).cardinality())
     return cardinality if cardinality >= 0 else None  # a negative number means infinite or unknown
 
 
@@ -165,13 +196,17 @@ class IteratorLeaf:
     def assign(self, tensors: Mapping[str, tf.Tensor]) -> None:
         if not self._drawn:
             return  # a new iterator: an older version has saved the one of a finished epoch
+        if isinstance(self._position.iterator, tf.distribute.DistributedIterator):
+            return  # saved from one device; its batches have been read again
         position = self._position
         restore_and_draw(position.iterator, tensors, self._undrawn, self._since, position.meter)
 
 
 def uses_cache(iterator: Any) -> bool:
     """Return whether an iterator's pipeline caches; see `shuffle_orders.uses_cache`."""
-    return shuffle_orders.uses_cache(tf_data.stage_of(tf_data.dataset_of(iterator)))
+    if not tf_iterators.has_dataset(iterator):
+        return False
+    return shuffle_orders.uses_cache(tf_data.stage_of(tf_iterators.dataset_of(iterator)))
 
 
 def needs_full_cache(iterator: Any, *, restores: bool) -> bool:
@@ -184,7 +219,7 @@ def needs_full_cache(iterator: Any, *, restores: bool) -> bool:
         iterator: a tf.data iterator.
         restores: whether a saved state will be restored.
     """
-    stage = tf_data.stage_of(tf_data.dataset_of(iterator))
+    stage = tf_data.stage_of(tf_iterators.dataset_of(iterator))
     return shuffle_orders.uses_cache(stage) and (restores or shuffle_orders.caches_order(stage))
 
 
@@ -196,7 +231,7 @@ def repeats_orders_in_pass(iterator: Any, *, endless: bool) -> bool:
         endless: whether a pipeline that repeats endlessly counts; one iterator over it may serve
             all passes.
     """
-    dataset = tf_data.dataset_of(iterator)
+    dataset = tf_iterators.dataset_of(iterator)
     return shuffle_orders.repeats_orders(tf_data.stage_of(dataset)) and (
         endless or int(dataset.cardinality()) != tf.data.INFINITE_CARDINALITY
     )
@@ -217,7 +252,7 @@ def restore_and_draw(
     if undrawn > since:
         restore_iterator(iterator, tensors, undrawn - since)
         meter.draw(lambda: draw_batches(iterator, since))
-    elif shuffle_orders.has_unseeded_orders(tf_data.dataset_of(iterator)):
+    elif shuffle_orders.has_unseeded_orders(tf_iterators.dataset_of(iterator)):
         # What this process has drawn had another order.
         tf_checkpoint.deserialize(iterator, tensors)
         meter.draw(lambda: draw_batches(iterator, since))
@@ -255,7 +290,7 @@ def restore_iterator(iterator: Any, tensors: Mapping[str, tf.Tensor], undrawn: i
         draw_batches(iterator, undrawn)
     else:
         tf_checkpoint.deserialize(iterator, tensors)
-        tf_checkpoint.deserialize(iter(tf_data.dataset_of(iterator)), beginning)
+        tf_checkpoint.deserialize(iter(tf_iterators.dataset_of(iterator)), beginning)
 
 
 def _shuffles(tensors: Mapping[str, tf.Tensor]) -> int:

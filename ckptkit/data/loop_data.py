@@ -232,9 +232,7 @@ class LoopData:
         present.saved = {}
         if (reason := reason_not_repeatable(iterator)) is not None:
             self._inexact(reason)
-        present.caches = (
-            not earlier and isinstance(iterator, tf.data.Iterator) and uses_cache(iterator)
-        )
+        present.caches = not earlier and uses_cache(iterator)
         try:
             for batch in iterator:
                 # Before the yield, because a save inside the step must know that this batch was
@@ -335,6 +333,8 @@ class LoopData:
         # older version may have saved a state that TensorFlow cannot restore.
         if self._not_savable_reason is None:
             self._not_savable_reason = reason_not_savable(iterator)
+        if isinstance(iterator, tf.distribute.DistributedIterator):
+            self._not_savable_reason = "a strategy has split it; pass strategy=... to manager.data"
         return iterator
 
     def _orders_of(self, dataset: Any, drawing: DrawingState) -> StartOrders | None:

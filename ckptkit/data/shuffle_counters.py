@@ -12,7 +12,7 @@ from typing import Any
 
 import tensorflow as tf
 
-from ckptkit.compat import tf_data
+from ckptkit.compat import tf_data, tf_iterators
 from ckptkit.tracking.shuffle_orders import SHUFFLES, counts_passes, draws_order
 
 
@@ -60,9 +60,9 @@ def counters_of(iterator: Any) -> OrderCounters | None:
     Args:
         iterator: the iterator from which training reads.
     """
-    if not isinstance(iterator, tf.data.Iterator):
+    if not tf_iterators.has_dataset(iterator):
         return None
-    dataset = tf_data.dataset_of(iterator)
+    dataset = tf_iterators.dataset_of(iterator)
     return OrderCounters(dataset) if counts_passes(tf_data.stage_of(dataset)) else None
 
 

@@ -19,7 +19,7 @@ from typing import Any
 import tensorflow as tf
 import xxhash
 
-from ckptkit.compat import tf_checkpoint, tf_data
+from ckptkit.compat import tf_checkpoint, tf_data, tf_iterators
 from ckptkit.data.shuffle_counters import count_shuffles
 from ckptkit.tracking import shuffle_orders
 
@@ -30,7 +30,7 @@ def order_of(iterator: Any) -> str:
     Args:
         iterator: a tf.data iterator.
     """
-    return _order_over(tf_data.dataset_of(iterator))
+    return _order_over(tf_iterators.dataset_of(iterator))
 
 
 def _order_over(dataset: Any) -> str:
@@ -90,7 +90,7 @@ def orders_at_start(iterator: Any, passes: int) -> StartOrders | None:
     """
     if not passes or not isinstance(iterator, tf.data.Iterator):
         return None
-    dataset = tf_data.dataset_of(iterator)
+    dataset = tf_iterators.dataset_of(iterator)
     stage = tf_data.stage_of(dataset)
     if (
         not shuffle_orders.starts_with_orders(stage)

@@ -7,7 +7,8 @@ from collections.abc import Iterable
 import tensorflow as tf
 
 from ckptkit.errors import ExportError
-from ckptkit.run.manifest import WEIGHTS, TensorEntry
+from ckptkit.run.manifest import WEIGHTS
+from ckptkit.run.tensor_entry import TensorEntry
 from ckptkit.tracking.snapshot import is_bad
 
 _MOST_NAMED = 4

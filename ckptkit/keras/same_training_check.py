@@ -10,7 +10,7 @@ import keras
 from ckptkit.compat import keras_models
 from ckptkit.errors import ConfigError
 from ckptkit.log import logger
-from ckptkit.restore.assign import has_moved
+from ckptkit.restore.saved_values import has_moved
 from ckptkit.run.checkpoint_catalog import Checkpoint
 from ckptkit.run.manifest import Manifest
 from ckptkit.session.session import Session
@@ -66,7 +66,7 @@ def _changed_trainable(manifest: Manifest, name: str, model: Any) -> list[str]:
     saved = [
         entry
         for entry in manifest.tensors
-        if entry.role == "weights" and entry.key.split("/")[0] == name
+        if entry.role == "weights" and entry.key.split("/")[0] == name and not entry.replica
     ]
     live = list(model.weights)
     if len(saved) != len(live):

@@ -17,9 +17,9 @@ from ckptkit.load.model_loading import model_in_file
 from ckptkit.load.weight_matching import Weight
 from ckptkit.load.weight_source import WeightSource
 from ckptkit.log import logger
-from ckptkit.restore.state_comparison import leaf_key
 from ckptkit.run.checkpoint_catalog import Checkpoint
 from ckptkit.run.manifest import ADAPTED
+from ckptkit.run.tensor_entry import leaf_key
 from ckptkit.tracking.adapted_layers import adapted_leaves, described
 from ckptkit.tracking.leaves import Tensors
 from ckptkit.tracking.reachable_objects import visit

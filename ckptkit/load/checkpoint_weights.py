@@ -16,7 +16,8 @@ from ckptkit.load.object_graph import Graph, read_graph
 from ckptkit.load.weight_matching import Weight, match
 from ckptkit.load.weight_source import WeightSource, form_of, live_weights
 from ckptkit.run.checkpoint_catalog import Checkpoint
-from ckptkit.run.manifest import EVALUATED, RESULT, WEIGHTS, TensorEntry
+from ckptkit.run.manifest import EVALUATED, RESULT, WEIGHTS
+from ckptkit.run.tensor_entry import TensorEntry
 from ckptkit.tracking.leaves import path_of
 
 VARIABLES = Path("variables") / "variables"
@@ -48,7 +49,7 @@ def of_run(
     entries = {
         entry.key: entry
         for entry in checkpoint.manifest.tensors
-        if entry.role in (WEIGHTS, EVALUATED if best else RESULT)
+        if entry.role in (WEIGHTS, EVALUATED if best else RESULT) and not entry.replica
     }
     return _ours(str(checkpoint.path), checkpoint.prefix, entries, model, name)
 

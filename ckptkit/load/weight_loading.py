@@ -17,10 +17,11 @@ from ckptkit.load.weight_matching import NAME, ORDER, MatchPlan, match
 from ckptkit.load.weight_source import WeightSource
 from ckptkit.log import logger
 from ckptkit.restore.adapted_restore import drop_traced_functions
-from ckptkit.restore.assign import assign_all, refresh_layer_constants
+from ckptkit.restore.leaf_assignment import assign_all, refresh_layer_constants
 from ckptkit.restore.state_comparison import StateDifference, table
-from ckptkit.tracking.leaves import Leaf, VariableLeaf, path_of
+from ckptkit.tracking.leaves import Leaf, path_of
 from ckptkit.tracking.reachable_objects import reachable
+from ckptkit.tracking.replicated_leaf import variable_leaf
 from ckptkit.tracking.state_check import check_built
 
 
@@ -145,7 +146,7 @@ def load_weights(
 
     opened, plan, values = with_source(found, model, step, name, plan_and_read)
     leaves: list[Leaf] = [
-        *(VariableLeaf(path_of(each), path_of(each), each.value) for each in model.weights),
+        *(variable_leaf(path_of(each), path_of(each), each.value) for each in model.weights),
         *opened.adapted,
     ]
     assign_all(

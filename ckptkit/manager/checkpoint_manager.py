@@ -25,8 +25,8 @@ from ckptkit.session.failure_report import reports_failure
 from ckptkit.session.finished_runs import check_finished_by
 from ckptkit.session.options import CallbackOptions, ManagerOptions, make_options, takes_options
 from ckptkit.session.session import Session
-from ckptkit.tracking.one_device import check_one_device
 from ckptkit.tracking.state_check import check_state, ensure_built
+from ckptkit.tracking.strategy_check import check_strategies
 
 
 @takes_options(CallbackOptions, ManagerOptions)
@@ -125,7 +125,7 @@ class CheckpointManager(TrainingLoops):
         # Checked first: under a strategy, Keras builds an optimizer only in the scope of the
         # strategy.
         with reports_failure():  # otherwise a launcher would restart the same program
-            check_one_device(self._options.state)
+            check_strategies(self._options.state)
             ensure_built(self._options.state)
 
     def restore(self, step: int | None = None) -> RunPosition:
@@ -354,7 +354,7 @@ class CheckpointManager(TrainingLoops):
         extra = extra_state or {}
         # Only this: Keras builds what `fit` trains.
         with reports_failure():
-            check_one_device({**self._options.state, **extra})
+            check_strategies({**self._options.state, **extra})
         return self._slot.open(self, extra)
 
     def close_session(self, error: BaseException | None) -> None:

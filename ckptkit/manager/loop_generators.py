@@ -7,6 +7,7 @@ from contextlib import AbstractContextManager, closing, nullcontext
 from dataclasses import replace
 from typing import Any
 
+from ckptkit.data.split_batch import splitter
 from ckptkit.errors import ConfigError
 from ckptkit.log import logger
 from ckptkit.position import RunPosition
@@ -75,8 +76,9 @@ def epochs(session: Session, total: int) -> Iterator[int]:
     session.stopping.serve()
 
 
-def batches(session: Session, dataset: Iterable[Any]) -> Iterator[Any]:
-    """Yield the batches of one epoch."""
+def batches(session: Session, dataset: Iterable[Any], strategy: Any = None) -> Iterator[Any]:
+    """Yield the batches of one epoch, split for the replicas of a strategy if there is one."""
+    split = splitter(strategy)
     # After a break, the generator of batches has to end at once, not when it is collected.
     with session.loop.training(), closing(session.tracked.data.batches(dataset)) as batches:
         while True:
@@ -84,6 +86,7 @@ def batches(session: Session, dataset: Iterable[Any]) -> Iterator[Any]:
                 batch = next(batches, _END)
             if batch is _END:
                 return
+            batch = split(batch)
             at = session.position
             with session.loop.turn(
                 RunPosition(step=at.step + 1, epoch=at.epoch, batch=at.batch + 1)

@@ -9,6 +9,7 @@ from ckptkit.manager import loop_generators
 from ckptkit.manager.argument_checks import check_not_in_function, check_total
 from ckptkit.manager.session_slot import SessionSlot
 from ckptkit.session.session import Session
+from ckptkit.tracking.strategy_check import check_strategy
 
 Batch = TypeVar("Batch")
 
@@ -67,7 +68,7 @@ class TrainingLoops:
         total = check_total("epochs", total)
         return loop_generators.epochs(self._loop("epochs", total), total)
 
-    def data(self, dataset: Iterable[Batch]) -> Iterator[Batch]:
+    def data(self, dataset: Iterable[Batch], *, strategy: Any = None) -> Iterator[Batch]:
         """Yield the batches of one epoch, and count a step for each.
 
         After an interruption inside an epoch, it continues with the next batch. Each call in an
@@ -78,17 +79,24 @@ class TrainingLoops:
 
         Args:
             dataset: a tf.data.Dataset, or another iterable of batches.
+            strategy: a `tf.distribute.MirroredStrategy`, for whose replicas each batch is split as
+                by `strategy.experimental_distribute_dataset`. TensorFlow cannot save the position
+                in a dataset that it has split itself. Call it outside of `strategy.scope()`.
 
         Returns:
-            An iterator over its batches.
+            An iterator over its batches. With `strategy`, their values are one for each replica, to
+                pass to `strategy.run`.
 
         Raises:
-            ConfigError: If the run is not open, it is called inside a tf.function, or one pass is
+            ConfigError: If the strategy is not supported, or a batch has values without rows. Also
+                if the run is not open, it is called inside a tf.function, or one pass is
                 nested in another.
             StorageError: If the disk refuses; earlier checkpoints are untouched.
             Preempted: Between two turns after a request to stop, with the state saved.
         """
-        return loop_generators.batches(self._loop("data"), dataset)
+        if strategy is not None:
+            check_strategy(strategy)
+        return loop_generators.batches(self._loop("data"), dataset, strategy)
 
     def _loop(self, method: str, total: int | None = None) -> Session:
         check_not_in_function(method)

@@ -15,9 +15,9 @@ import keras
 from ckptkit.bundle import tensor_bundle
 from ckptkit.compat import keras_adapted
 from ckptkit.log import logger
-from ckptkit.restore.state_comparison import leaf_key
 from ckptkit.run.checkpoint_catalog import Checkpoint
 from ckptkit.run.manifest import ADAPTED
+from ckptkit.run.tensor_entry import leaf_key
 from ckptkit.tracking.adapted_layers import AdaptedLeaf, described
 from ckptkit.tracking.leaves import Tensors
 from ckptkit.tracking.tracker import Tracked

@@ -7,7 +7,8 @@ from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 
 from ckptkit.restore.renumbered_names import renumbered
-from ckptkit.run.manifest import WEIGHTS, TensorEntry
+from ckptkit.run.manifest import WEIGHTS
+from ckptkit.run.tensor_entry import TensorEntry
 
 METRICS = "metrics"
 """The role of a metric's variables."""
@@ -83,7 +84,11 @@ def _by_name(
     entries: Sequence[TensorEntry], model: str
 ) -> dict[tuple[str, tuple[int | None, ...] | None, str, int], TensorEntry]:
     """Return a model's metric variables by name, shape, type, and which of those that are equal."""
-    metrics = [entry for entry in entries if entry.role == METRICS and _owner(entry) == model]
+    metrics = [
+        entry
+        for entry in entries
+        if entry.role == METRICS and _owner(entry) == model and not entry.replica
+    ]
     seen: Counter[tuple[str, tuple[int | None, ...] | None, str]] = Counter()
     found = {}
     for entry, path in zip(metrics, renumbered([entry.path for entry in metrics]), strict=True):

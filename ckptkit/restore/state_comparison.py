@@ -8,16 +8,8 @@ from dataclasses import dataclass
 
 from ckptkit.restore.metric_pairs import pair_metrics
 from ckptkit.restore.renumbered_names import renumbered
-from ckptkit.run.manifest import (
-    ADAPTED,
-    ATTRIBUTES,
-    CAPTURED,
-    DATA,
-    EVALUATED,
-    RESULT,
-    StateEntry,
-    TensorEntry,
-)
+from ckptkit.run.manifest import ADAPTED, ATTRIBUTES, CAPTURED, DATA, EVALUATED, RESULT, StateEntry
+from ckptkit.run.tensor_entry import TensorEntry, leaf_key
 
 _MOST_ROWS = 30
 _MAY_BE_MISSING = (DATA, ATTRIBUTES, CAPTURED)
@@ -64,10 +56,13 @@ def compare(
     pairs = pair_metrics(saved, live, changing_metrics)
     # The parts of a table, an iterator or a Python object may change from save to save, so only
     # their leaf is compared. Data is not compared, because its state may be missing on either side.
+    # Nor are further replicas: their number may change.
     saved_by = {
         entry.key if entry.kind == "variable" else leaf_key(entry.key): entry
         for entry in saved
-        if entry.role not in (RESULT, EVALUATED, *_MAY_BE_MISSING) and not pairs.covers(entry)
+        if entry.role not in (RESULT, EVALUATED, *_MAY_BE_MISSING)
+        and not entry.replica
+        and not pairs.covers(entry)
     }
     # Older checkpoints lack the learned state of preprocessing layers.
     adapted = any(entry.role == ADAPTED for entry in saved)
@@ -99,11 +94,6 @@ def compare(
     if not differences:
         differences = _reordered(saved_by, live_by)
     return differences
-
-
-def leaf_key(key: str) -> str:
-    """Return the key of a tensor's leaf: the first three parts of the tensor's key."""
-    return "/".join(key.split("/")[:3])
 
 
 def _classes(saved: Sequence[StateEntry], live: Sequence[StateEntry]) -> list[StateDifference]:

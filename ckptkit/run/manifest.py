@@ -18,21 +18,29 @@ from ckptkit.errors import CorruptCheckpointError
 from ckptkit.layout import MANIFEST, CheckpointName
 from ckptkit.position import RunPosition
 from ckptkit.run.data_anchor_entry import AnchorEntry
+from ckptkit.run.tensor_entry import TensorEntry
 from ckptkit.storage.files import DISK, FileSystem
 from ckptkit.storage.json_bytes import json_bytes
 from ckptkit.storage.proof_of_damage import judging
 
-FORMAT_VERSION = 3
-"""The newest format version; 1 had no digest of the manifest itself, and 2 no anchors."""
+FORMAT_VERSION = 4
+"""The newest format version.
+
+1 had no digest of the manifest itself, 2 no anchors, and 3 no variables with several replicas.
+"""
 
 
-def format_version(anchors: tuple[AnchorEntry, ...]) -> int:
-    """Return the format version to write: the newest one only if batches are counted.
+def format_version(anchors: tuple[AnchorEntry, ...], tensors: tuple[TensorEntry, ...]) -> int:
+    """Return the format version to write: one that refuses readers that would misread the rest.
 
-    An earlier reader would overlook that they are counted.
+    It would overlook that batches are counted, or take one replica's part of a sum for all of it.
     """
-    return FORMAT_VERSION if anchors else 2
+    if any(isinstance(entry.replicas, int) and entry.replicas > 1 for entry in tensors):
+        return FORMAT_VERSION
+    return 3 if anchors else 2
 
+
+_MOST_REPLICAS = 100_000
 
 MAX_MANIFEST_BYTES = 256 * 1024 * 1024
 
@@ -78,66 +86,6 @@ class FileEntry:
     name: str
     size_bytes: int
     digest: str
-
-
-@dataclass(frozen=True, kw_only=True)
-class TensorEntry:
-    """One tensor of a checkpoint.
-
-    Args:
-        key: `<state name>/<role>/<index>`, with a further part if one object has several tensors.
-        kind: `variable`, `trackable` (a table, an iterator) or `python` (JSON, or an array of it).
-        path: its name in Keras or TensorFlow, for messages.
-        shape: the sizes, with None for a size that is not fixed.
-        dtype: TensorFlow's name of the type.
-        trainable: whether training changes it; None if that has no meaning.
-        place: of a model's weight, its place among the model's attributes, as in `.weights.h5`
-            files; empty if it has none, and in older checkpoints.
-    """
-
-    key: str
-    kind: str
-    path: str
-    shape: tuple[int | None, ...] | None
-    dtype: str
-    trainable: bool | None = None
-    place: str = ""
-
-    @property
-    def role(self) -> str:
-        """The second part of the key: `weights`, `optimizer`, `metrics`, ..."""
-        return self.key.split("/")[1]
-
-    @property
-    def size_bytes(self) -> int:
-        """The size of its values in bytes; 0 if its shape or type is not fixed."""
-        width = _WIDTHS.get(self.dtype, 0)
-        if self.shape is None or None in self.shape:
-            return 0
-        return width * math.prod(size or 0 for size in self.shape)
-
-
-_WIDTHS = {
-    "float32": 4,
-    "float64": 8,
-    "float16": 2,
-    "bfloat16": 2,
-    "int8": 1,
-    "int16": 2,
-    "int32": 4,
-    "int64": 8,
-    "uint8": 1,
-    "uint16": 2,
-    "uint32": 4,
-    "uint64": 8,
-    "bool": 1,
-    "complex64": 8,
-    "complex128": 16,
-    "float8_e4m3fn": 1,
-    "float8_e5m2": 1,
-    "int4": 1,
-    "uint4": 1,
-}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -292,6 +240,8 @@ def decode(data: bytes, where: Path) -> Manifest:
     for tensor in manifest.tensors:
         if tensor.key.count("/") < 2:
             raise _no_manifest(where, f"{tensor.key!r} is not the key of a tensor")
+        if isinstance(tensor.replicas, int) and not 0 < tensor.replicas <= _MOST_REPLICAS:
+            raise _no_manifest(where, f"{tensor.replicas} is not a number of replicas")
     return manifest
 
 

@@ -7,12 +7,15 @@ from collections.abc import Collection
 from ckptkit.compat.tf_random_replacement import REPLACED_OPS
 from ckptkit.errors import ConfigError
 from ckptkit.log import logger
+from ckptkit.restore.replica_numbers import replicas_in, with_values_of_their_own
 from ckptkit.run import events
 from ckptkit.run.checkpoint_catalog import Checkpoint
 from ckptkit.run.journal import Journal
 from ckptkit.run.library_versions import versions
 
 _LIBRARIES = ("tensorflow", "keras", "numpy")
+
+_MOST_NAMED = 4
 
 _SAVED_KINDS = "keras.random with a SeedGenerator, tf.random.Generator, or tf.random.stateless_*"
 
@@ -49,6 +52,30 @@ class Exactness:
             )
             self._journal.record(events.Inexact(reason=reason))
         self._reasons.add(reason)
+
+    def check_replicas(self, checkpoint: Checkpoint, now: int) -> None:
+        """Report a reason if the checkpoint was saved from another number of replicas.
+
+        Args:
+            checkpoint: the checkpoint to restore.
+            now: the number of replicas of the program.
+
+        Raises:
+            ConfigError: If exactness is required.
+        """
+        entries = checkpoint.manifest.tensors
+        then = replicas_in(entries)
+        if then == now:
+            return
+        own = with_values_of_their_own(entries)
+        named = ", ".join(own[:_MOST_NAMED]) + (
+            f" and {len(own) - _MOST_NAMED} more" if len(own) > _MOST_NAMED else ""
+        )
+        self.inexact(
+            f"the state was saved from {then} {_replicas(then)} of tf.distribute, and the program "
+            f"has {now} now, which add up other numbers"
+            + (f"; values that each had for itself are joined or split ({named})" if own else "")
+        )
 
     def drawn(self, who: str, operations: Collection[str], *, traced: bool) -> None:
         """Report random operations whose state cannot be saved, with the remedy.
@@ -102,3 +129,7 @@ class Exactness:
         ]
         if other:
             self.inexact(f"other versions compute other bits ({'; '.join(other)})")
+
+
+def _replicas(number: int) -> str:
+    return "replica" if number == 1 else "replicas"

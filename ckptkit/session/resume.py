@@ -10,7 +10,7 @@ from ckptkit.errors import CorruptCheckpointError
 from ckptkit.log import logger
 from ckptkit.position import RunPosition
 from ckptkit.report.ledger_builder import unsaved_attempts
-from ckptkit.restore.assign import assign_result, read_moved_settings
+from ckptkit.restore.assign import assign_result
 from ckptkit.restore.newest_checkpoint import newest_good, restore_one
 from ckptkit.run.checkpoint_catalog import Checkpoint
 from ckptkit.run.journal import Journal
@@ -98,16 +98,18 @@ class Resume:
             CorruptCheckpointError: If it cannot be read; nothing was assigned.
             IncompatibleStateError: If the program's state does not match the checkpoint; nothing
                 was assigned.
-            ConfigError: If exactness is required, and other library versions wrote the checkpoint.
+            ConfigError: If exactness is required, and other library versions, or a program with
+                another number of replicas, wrote the checkpoint.
         """
         self._exactness.check_versions(checkpoint)
+        self._exactness.check_replicas(checkpoint, self._tracked.replicas)
         # Before the state is restored: a traced step contains optimizer arguments as constants.
         self.changes.apply()
         self._tracked.note_constructed()
         self._tracked.attributes.report()
         try:
             with self._stopwatch.during("restoring"):
-                self.restore_settings(read_moved_settings(checkpoint))
+                self.restore_settings(self._tracked.moved_settings(checkpoint))
                 adapted = self.restore_adapted(checkpoint)
                 refreshed = restore_one(
                     self._journal, checkpoint, self._tracked.now(), self._options.state

@@ -8,6 +8,9 @@ from typing import Any
 from ckptkit.data.loop_data import LoopData
 from ckptkit.policies.anchor_policies import AnchorPolicy
 from ckptkit.restore.adapted_restore import AdaptedRestore
+from ckptkit.restore.replica_numbers import replicas_of
+from ckptkit.restore.saved_values import read_moved_settings
+from ckptkit.run.checkpoint_catalog import Checkpoint
 from ckptkit.tracking import hyperparameters
 from ckptkit.tracking.attribute_state import AttributeState
 from ckptkit.tracking.leaves import Leaf, PythonLeaf
@@ -83,6 +86,22 @@ class TrackedState:
     def now(self) -> Tracked:
         """Return the leaves to save now; they may change while training runs."""
         return self.tracker.track_now()
+
+    def moved_settings(self, checkpoint: Checkpoint) -> dict[str, dict[str, Any]]:
+        """Return the settings of layers, optimizers and `compile` that training has changed.
+
+        Args:
+            checkpoint: the checkpoint to read.
+
+        Raises:
+            CorruptCheckpointError: If it cannot be read.
+        """
+        return read_moved_settings(checkpoint)
+
+    @property
+    def replicas(self) -> int:
+        """The number of replicas of the state, under a strategy of `tf.distribute`."""
+        return replicas_of(self.now().leaves)
 
     def saw_iterations(self, iterations: int) -> bool:
         """Return whether an optimizer is unchanged since an earlier session of this process."""

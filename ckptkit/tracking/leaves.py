@@ -1,7 +1,7 @@
 """Defines leaves: the objects in the state whose values can be read and set.
 
 A leaf is a variable, an object that TensorFlow can convert to tensors, or an object with Python
-state. All leaves of a group are read at the same moment.
+state.
 """
 
 from __future__ import annotations
@@ -9,7 +9,7 @@ from __future__ import annotations
 import functools
 import gc
 import random
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any, Protocol
@@ -75,11 +75,8 @@ class VariableLeaf:
 
     @functools.cached_property
     def is_in_host_memory(self) -> bool:
-        """Return whether this is a single variable in the host's memory."""
-        return (
-            not isinstance(self.variable, tf.distribute.DistributedValues)
-            and "CPU" in self.variable.device.upper()
-        )
+        """Return whether the variable is in the host's memory."""
+        return "CPU" in self.variable.device.upper()
 
     def capture(self) -> Tensors:
         # Placed on the CPU, so that a snapshot of an accelerator's variable does not take a second
@@ -209,72 +206,6 @@ def python_accessors(value: Any) -> tuple[Callable[[], object], Callable[[Any], 
         if callable(getattr(value, getter, None)) and callable(getattr(value, setter, None)):
             return getattr(value, getter), getattr(value, setter)
     return None
-
-
-class LeafGroup:
-    """A group of leaves that are captured together, almost without delay for training.
-
-    Variables in the host's memory are read by one operation, which is prepared once. They copy on
-    write: the value shares the variable's buffer, and the next update takes a new one. After a
-    sparse update, as in an `Embedding`, they copy on read. A value on an accelerator is always
-    copied.
-
-    Args:
-        leaves: the leaves, in order.
-    """
-
-    def __init__(self, leaves: Iterable[Leaf]) -> None:
-        self.leaves = tuple(leaves)
-        # One operation for all variables, because ten thousand separate reads would have ten
-        # thousand times the overhead while training waits.
-        in_host_memory = [leaf for leaf in self.leaves if _is_in_host_memory(leaf)]
-        self._read = tf_checkpoint.variables_reader(
-            [leaf.variable for leaf in in_host_memory if isinstance(leaf, VariableLeaf)]
-        )
-        self._others = [leaf for leaf in self.leaves if not _is_in_host_memory(leaf)]
-
-    def capture(self) -> CapturedLeaves:
-        """Return the current values of all leaves."""
-        return CapturedLeaves(
-            self.leaves,
-            self._read(),
-            [
-                leaf.capture_for_later()
-                if isinstance(leaf, PythonLeaf) and leaf.returns_copies
-                else leaf.capture()
-                for leaf in self._others
-            ],
-        )
-
-
-@dataclass(frozen=True)
-class CapturedLeaves:
-    """The values of all leaves of a group at one moment.
-
-    Args:
-        leaves: the leaves of the group.
-        in_host_memory: the values of variables in the host's memory.
-        others: the values of the other leaves, or functions that encode them.
-    """
-
-    leaves: tuple[Leaf, ...]
-    in_host_memory: list[tf.Tensor]
-    others: list[Tensors | Callable[[], Tensors]]
-
-    @functools.cached_property
-    def values(self) -> list[Tensors]:
-        """Return the values of each leaf, in the order of the leaves."""
-        # Put into order here, on the writer's thread, and not in `capture`, while training waits.
-        in_host_memory = iter(self.in_host_memory)
-        others = iter(each() if callable(each) else each for each in self.others)
-        return [
-            {"": next(in_host_memory)} if _is_in_host_memory(leaf) else next(others)
-            for leaf in self.leaves
-        ]
-
-
-def _is_in_host_memory(leaf: Leaf) -> bool:
-    return isinstance(leaf, VariableLeaf) and leaf.is_in_host_memory
 
 
 @contextmanager

@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from typing import Any
 
-from ckptkit.compat import tf_data
+from ckptkit.compat import tf_data, tf_iterators
 from ckptkit.compat.tf_data import Stage
 from ckptkit.tracking.leaves import Leaf, TrackableLeaf
 
@@ -307,12 +307,12 @@ def iterators_losing_order(leaves: Iterable[Leaf]) -> list[str]:
         leaves: the leaves of the state.
     """
     iterators = [
-        (leaf.path, tf_data.iterator_of(leaf.trackable))
+        (leaf.path, tf_iterators.iterator_of(leaf.trackable))
         for leaf in leaves
         if isinstance(leaf, TrackableLeaf)
     ]
     found = [
-        (path, order_not_restored(tf_data.stage_of(tf_data.dataset_of(iterator))))
+        (path, order_not_restored(tf_data.stage_of(tf_iterators.dataset_of(iterator))))
         for path, iterator in iterators
         if iterator is not None
     ]

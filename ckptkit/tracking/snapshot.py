@@ -7,20 +7,17 @@ from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import Any
 
+import msgspec
 import numpy as np
 import tensorflow as tf
 
-from ckptkit.run.manifest import (
-    CAPTURED,
-    EVALUATED,
-    OPTIMIZER,
-    RESULT,
-    WEIGHTS,
-    StateEntry,
-    TensorEntry,
-)
+from ckptkit.run.manifest import CAPTURED, EVALUATED, OPTIMIZER, RESULT, WEIGHTS, StateEntry
+from ckptkit.run.tensor_entry import TensorEntry, leaf_key
+from ckptkit.tracking.bits import same_bits
 from ckptkit.tracking.data_anchor import AnchorUse
-from ckptkit.tracking.leaves import CapturedLeaves, Leaf, Tensors, no_garbage_collection
+from ckptkit.tracking.leaf_group import CapturedLeaves
+from ckptkit.tracking.leaves import Leaf, Tensors, no_garbage_collection
+from ckptkit.tracking.replicated_leaf import ReplicatedLeaf
 from ckptkit.tracking.tracker import EXTRA, VARIABLES, Tracked
 
 
@@ -56,13 +53,16 @@ class Snapshot:
         found = {}
         for leaf, values in self.values:
             described = _describe_leaf(leaf)
-            for part, tensor in values.items():
-                key = f"{leaf.key}/{part}" if part else leaf.key
+            kept = leaf.distinct(values) if isinstance(leaf, ReplicatedLeaf) else values
+            for part, tensor in kept.items():
+                key = _joined(leaf.key, part)
                 found[key] = (replace(described, key=key, dtype=tensor.dtype.name), tensor)
         for key, tensor in self.results.items():
-            found[result_key(key)] = (replace(found[key][0], key=result_key(key)), tensor)
+            # A replica may differ from the first one only at the end.
+            entry = found[key if key in found else leaf_key(key)][0]
+            found[result_key(key)] = (replace(entry, key=result_key(key)), tensor)
         # Compared here, on the writer's thread.
-        if any(not _same_bits(found[key][1], tensor) for key, tensor in self.evaluated.items()):
+        if any(not same_bits(found[key][1], tensor) for key, tensor in self.evaluated.items()):
             for key, tensor in self.evaluated.items():
                 other = evaluated_key(key)
                 found[other] = (replace(found[key][0], key=other), tensor)
@@ -86,13 +86,15 @@ class Snapshot:
     def size_bytes(self) -> int:
         """Return the memory of all values in bytes.
 
-        Strings and variants do not count, because TensorFlow does not report their sizes.
+        Strings and variants do not count, because TensorFlow does not report their sizes. Replicas
+        that should be equal do not count: they are let go of as soon as they are compared.
         """
         return sum(
             tensor.dtype.size * int(tensor.shape.num_elements() or 0)
-            for _, values in self.values
-            for tensor in values.values()
+            for leaf, values in self.values
+            for part, tensor in values.items()
             if tensor.dtype not in (tf.string, tf.variant)
+            and not (part and isinstance(leaf, ReplicatedLeaf) and not leaf.may_differ)
         )
 
 
@@ -128,6 +130,8 @@ def _describe_leaf(leaf: Leaf) -> TensorEntry:
         dtype=dtype,
         trainable=leaf.trainable,
         place=getattr(leaf, "place", ""),
+        replicas=len(leaf.components) if isinstance(leaf, ReplicatedLeaf) else msgspec.UNSET,
+        aggregation=leaf.aggregation if isinstance(leaf, ReplicatedLeaf) else msgspec.UNSET,
     )
 
 
@@ -145,15 +149,32 @@ def with_final_weights(taken: Snapshot, tracked: Tracked) -> Snapshot:
         taken: the snapshot of the state from which training can continue.
         tracked: the leaves, with the current weights.
     """
-    then = {leaf.key: values[""] for leaf, values in taken.values if leaf.kind == "variable"}
+    then = {leaf.key: values for leaf, values in taken.values if leaf.kind == "variable"}
     now = {
-        leaf.key: leaf.capture()[""]
+        leaf.key: leaf.capture()
         for leaf in tracked.leaves
-        if leaf.key.split("/")[1] == "weights" and leaf.key in then
+        if leaf.key.split("/")[1] == WEIGHTS and leaf.key in then
     }
-    if all(_same_bits(then[key], tensor) for key, tensor in now.items()):
+    # Replicas that were not read had the bits of the first one.
+    if all(
+        same_bits(then[key].get(part, then[key][""]), tensor)
+        for key, parts in now.items()
+        for part, tensor in parts.items()
+    ):
         return taken
-    return replace(taken, results=now)
+    return replace(
+        taken,
+        results={
+            _joined(key, part): tensor
+            for key, parts in now.items()
+            for part, tensor in parts.items()
+            if not part or not same_bits(parts[""], tensor)
+        },
+    )
+
+
+def _joined(key: str, part: str) -> str:
+    return f"{key}/{part}" if part else key
 
 
 def result_key(key: str) -> str:
@@ -164,16 +185,6 @@ def result_key(key: str) -> str:
 def evaluated_key(key: str) -> str:
     """Return the key under which the evaluated value of a weight is saved."""
     return key.replace("/weights/", f"/{EVALUATED}/", 1)
-
-
-def _same_bits(a: tf.Tensor, b: tf.Tensor) -> bool:
-    """Return whether two tensors have the same bytes: NaN equals NaN, but 0.0 differs from -0.0."""
-    one, other = np.asarray(a), np.asarray(b)
-    if one.dtype == object:
-        return bool(np.array_equal(one, other))
-    # Two reads of a variable share its memory until it changes.
-    shared = one.shape == other.shape and one.ctypes.data == other.ctypes.data
-    return bool(shared or one.tobytes() == other.tobytes())
 
 
 _MOST_NAMED = 4
@@ -203,7 +214,7 @@ def not_finite(snapshot: Snapshot, known_finite: Container[str] = frozenset()) -
                 bad = is_bad(np.asarray(tensor), entry)
             except Exception:
                 continue
-            if bad:
+            if bad and entry.path not in found:
                 found.append(entry.path)
     return tuple(found)
 

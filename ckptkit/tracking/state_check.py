@@ -81,8 +81,8 @@ def _hint(value: Any) -> str:
         )
     if isinstance(value, tf.distribute.DistributedIterator | tf.distribute.DistributedDataset):
         return (
-            " Training on several devices or workers (tf.distribute) is not supported yet: name "
-            "iter(dataset) of the plain dataset."
+            " TensorFlow cannot save the position in data that a strategy has split. Leave it out "
+            "of state, and loop over manager.data(dataset, strategy=strategy) of the plain dataset."
         )
     if isinstance(value, tf.Tensor):
         return " A tensor never changes: put the tf.Variable that it came from into state."

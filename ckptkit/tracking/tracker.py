@@ -17,18 +17,18 @@ from ckptkit.compat import keras_models, keras_saving, object_attributes, tf_che
 from ckptkit.log import logger
 from ckptkit.run.manifest import StateEntry
 from ckptkit.tracking.adapted_layers import adapted_leaves
+from ckptkit.tracking.leaf_group import LeafGroup
 from ckptkit.tracking.leaves import (
     Leaf,
-    LeafGroup,
     PythonLeaf,
     TrackableLeaf,
-    VariableLeaf,
     path_of,
     python_accessors,
 )
-from ckptkit.tracking.one_device import check_leaves
 from ckptkit.tracking.reachable_objects import ReachableObjects, values_among, visit
+from ckptkit.tracking.replicated_leaf import variable_leaf
 from ckptkit.tracking.shuffle_orders import iterators_losing_order
+from ckptkit.tracking.strategy_check import check_leaves
 
 # The names of entries that ckptkit itself adds to the state; `root` belongs to TensorFlow.
 RESERVED_NAMES = ("root", "fit", "loop", "process")
@@ -107,11 +107,11 @@ class Tracker:
         """Return all current leaves.
 
         Raises:
-            ConfigError: If a variable is spread over several devices.
+            ConfigError: If a variable was made under a strategy that is not supported.
         """
         if self._objects is None or not self._objects.unchanged():
             self._tracked = track(self.users)
-            # Not in `track`: weights may be loaded into a model on several devices without a run.
+            # Not in `track`: weights may be loaded into a model of any strategy without a run.
             check_leaves(self._tracked.leaves)
             self._objects = ReachableObjects(self._tracked.objects)
             self.iterators_losing_order = iterators_losing_order(self._tracked.leaves)
@@ -184,7 +184,7 @@ class _Collector:
             if raw is None or not self._is_new(raw):
                 continue
             self.leaves.append(
-                VariableLeaf(
+                variable_leaf(
                     f"{name}/{role}/{index}",
                     seeds.get(id(variable)) or path_of(variable),
                     raw,
@@ -204,7 +204,7 @@ class _Collector:
                 if raw is not None and self._is_new(raw):
                     role = VARIABLES if not isinstance(value, keras.Layer) else EXTRA
                     self.leaves.append(
-                        VariableLeaf(
+                        variable_leaf(
                             f"{name}/{role}/{variables}",
                             path or path_of(each),
                             raw,

@@ -231,7 +231,11 @@ def _write_and_commit(
         written = commit(
             target.files,
             target.index.layout,
-            replace(manifest, anchors=anchors, format_version=format_version(anchors)),
+            replace(
+                manifest,
+                anchors=anchors,
+                format_version=format_version(anchors, manifest.tensors),
+            ),
             entry=lambda path: (
                 tensors.known_entry(path.name)
                 or known_entry(snapshot.anchors, path.name)

@@ -12,8 +12,9 @@ from ckptkit.bundle import tensor_bundle
 from ckptkit.errors import StorageError
 from ckptkit.run.checkpoint_catalog import Checkpoint
 from ckptkit.run.data_anchor_entry import AnchorEntry
-from ckptkit.run.manifest import FileEntry, Manifest, TensorEntry
+from ckptkit.run.manifest import FileEntry, Manifest
 from ckptkit.run.save_target import SaveTarget
+from ckptkit.run.tensor_entry import TensorEntry
 from ckptkit.tracking.data_anchor import AnchorUse, DataAnchor
 from ckptkit.tracking.leaves import Tensors
 

@@ -23,7 +23,8 @@ from ckptkit.layout import run_layout
 from ckptkit.run.commit import begin_writing, commit
 from ckptkit.run.events import AttemptEnded, AttemptStarted, Saved
 from ckptkit.run.journal import next_attempt, start_journal
-from ckptkit.run.manifest import Manifest, StateEntry, TensorEntry
+from ckptkit.run.manifest import Manifest, StateEntry
+from ckptkit.run.tensor_entry import TensorEntry
 from ckptkit.storage.files import FileSystem
 
 ROOT = Path(__file__).resolve().parents[2]

@@ -32,7 +32,8 @@ from ckptkit.run.checkpoint_catalog import list_checkpoints
 from ckptkit.run.checkpoint_state_file import write_state_file
 from ckptkit.run.commit import begin_writing, commit
 from ckptkit.run.journal import encode_line, start_journal
-from ckptkit.run.manifest import Manifest, StateEntry, TensorEntry
+from ckptkit.run.manifest import Manifest, StateEntry
+from ckptkit.run.tensor_entry import TensorEntry
 from ckptkit.storage.files import FileSystem
 from ckptkit.storage.operations import Operation, SyncDir, SyncFile
 from ckptkit.testing import FakeClock

@@ -92,3 +92,21 @@ epochs = int(sys.argv[2]) // 6
 callbacks = [ckptkit.CheckpointCallback(sys.argv[1], export=False), Client()]
 model.fit(x, x[:, :1], batch_size=2, epochs=epochs, verbose=0, callbacks=callbacks)
 """
+
+MIRRORED_FIT = """
+import sys
+import keras, numpy as np, tensorflow as tf, ckptkit
+
+processor = tf.config.list_physical_devices("CPU")[0]
+two = [tf.config.LogicalDeviceConfiguration()] * 2
+tf.config.set_logical_device_configuration(processor, two)
+keras.utils.set_random_seed(5)
+layers = [keras.layers.BatchNormalization(), keras.layers.Dropout(0.3), keras.layers.Dense(1)]
+with tf.distribute.MirroredStrategy(["CPU:0", "CPU:1"]).scope():
+    model = keras.Sequential([keras.Input((4,)), *layers])
+    model.compile("adam", "mse")
+x = np.random.default_rng(3).normal(size=(12, 4)).astype("float32")
+callbacks = [ckptkit.CheckpointCallback(sys.argv[1])]
+epochs = int(sys.argv[2]) // 6
+model.fit(x, x[:, :1], batch_size=2, epochs=epochs, verbose=0, callbacks=callbacks)
+"""

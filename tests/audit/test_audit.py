@@ -8,9 +8,11 @@ import itertools
 import random
 from pathlib import Path
 
+import pytest
+
 from ckptkit.audit.interruptions import Length, random_moments
 from tests.audit.conftest import bytes_of
-from tests.audit.programs import CLIENT_FIT, LOOP, NOISY_FIT
+from tests.audit.programs import CLIENT_FIT, LOOP, MIRRORED_FIT, NOISY_FIT
 from tests.cli.conftest import DummyRun
 
 STEPS = 36
@@ -224,3 +226,14 @@ def test_an_interruption_before_the_first_checkpoint_tests_nothing(audit):
     assert done.code == 1, done.stdout + done.stderr
     assert done.said["verdict"] == "untested"
     assert done.said["runs"][0]["began_at"] == [0, 0]
+
+
+@pytest.mark.long
+def test_every_replica_of_a_strategy_is_compared(audit, seed):
+    step = random.Random(seed).randrange(2, 17)
+    done = audit("--at", str(step), "--json", program=MIRRORED_FIT, args=["run", "18"])
+    assert done.code == 0, done.output
+    said = done.said
+    assert said["verdict"] == "exact"
+    # The statistics and the loss of the second replica count too.
+    assert said["runs"][0]["compared"]["variables"] >= 20

@@ -19,7 +19,8 @@ from ckptkit.layout import run_layout
 from ckptkit.run.commit import begin_writing, commit
 from ckptkit.run.events import AttemptStarted, Event, Saved
 from ckptkit.run.journal import Journal
-from ckptkit.run.manifest import Manifest, StateEntry, TensorEntry, to_numbers
+from ckptkit.run.manifest import Manifest, StateEntry, to_numbers
+from ckptkit.run.tensor_entry import TensorEntry
 from ckptkit.storage.files import FileSystem
 from tests.support.stored_run import start_attempt
 

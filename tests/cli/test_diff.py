@@ -7,7 +7,8 @@ from typing import Any
 
 import pytest
 
-from ckptkit.run.manifest import StateEntry, TensorEntry
+from ckptkit.run.manifest import StateEntry
+from ckptkit.run.tensor_entry import TensorEntry
 from tests.cli.conftest import DummyRun
 from tests.support.schemas import printed
 

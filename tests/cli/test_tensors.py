@@ -13,7 +13,7 @@ import pytest
 from ckptkit.cli.path_target import find_target
 from ckptkit.cli.tensor_source import open_tensor_source
 from ckptkit.errors import CheckpointNotFoundError, CorruptCheckpointError
-from ckptkit.run.manifest import TensorEntry
+from ckptkit.run.tensor_entry import TensorEntry
 from tests.cli.conftest import ROOT
 from tests.support.schemas import printed
 

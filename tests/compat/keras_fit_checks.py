@@ -73,6 +73,28 @@ def set_initial_epoch():
         keras_fit.set_initial_epoch(made, None)
 
 
+def reads_before_training():
+    drawn = []
+
+    def rows():
+        drawn.append(1)
+        yield tf.ones((2, 4)), tf.ones((2, 1))
+
+    spec = (tf.TensorSpec((None, 4)), tf.TensorSpec((None, 1)))
+    data = tf.data.Dataset.from_generator(rows, output_signature=spec)
+    for strategy, passes in (
+        (tf.distribute.get_strategy(), 1),
+        (tf.distribute.OneDeviceStrategy("CPU:0"), 2),
+    ):
+        with strategy.scope():
+            made = model()
+            made.compile("sgd", "mse")
+        drawn.clear()
+        made.fit(data, verbose=0)
+        assert len(drawn) == passes
+        assert keras_fit.reads_before_training(made) == (passes == 2)
+
+
 def skip_evaluation():
     made, calls = model(), []
 

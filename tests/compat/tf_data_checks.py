@@ -11,18 +11,6 @@ from ckptkit.compat import keras_fit, tf_checkpoint, tf_data
 from tests.compat.small_model import model, x, y
 
 
-def dataset_of():
-    dataset = tf.data.Dataset.range(3)
-    assert tf_data.dataset_of(iter(dataset)) is dataset
-
-
-def iterator_of():
-    iterator, batches = iter(tf.data.Dataset.range(3)), tf.data.Dataset.range(3).as_numpy_iterator()
-    assert tf_data.iterator_of(iterator) is iterator
-    assert isinstance(tf_data.iterator_of(batches), tf.data.Iterator)
-    assert tf_data.iterator_of(model()) is tf_data.iterator_of(tf.Variable(1)) is None
-
-
 def Stage():
     assert tf_data.Stage("RangeDataset") == tf_data.stage_of(tf.data.Dataset.range(3))
 

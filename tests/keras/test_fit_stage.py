@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from ckptkit.keras.fit.data_record import data_changes
+from ckptkit.keras.fit.data_record import data_changes, strategy_change
 from ckptkit.keras.fit.fit_position import EpochPass, FitPosition
 from ckptkit.keras.fit.fit_stage import LEGAL_MOVES, FitStage, FitStages
 from ckptkit.keras.fit.fit_start import FitStart, decide_start
@@ -104,3 +104,11 @@ def test_each_change_of_data_is_named():
     assert "from ['Range'] to ['Map', 'Range']" in pipeline
     assert batches == "an epoch had 4 batches and has an unknown number now"
     assert "1 evaluations were made before this position, and 0 now" in evaluations
+
+
+def test_a_model_of_a_strategy_that_is_made_without_one_is_told():
+    """Under a strategy, Keras reads one batch more, which moves shuffles."""
+    words = strategy_change(then=True, now=False)
+    assert "made under one, and is now made without a strategy" in words
+    assert strategy_change(then=None, now=True) is None  # an older checkpoint
+    assert strategy_change(then=True, now=True) is None

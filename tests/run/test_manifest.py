@@ -17,7 +17,6 @@ from ckptkit.run.data_anchor_entry import AnchorEntry
 from ckptkit.run.manifest import (
     FileEntry,
     LaterFormatError,
-    TensorEntry,
     decode,
     encode,
     format_version,
@@ -27,9 +26,11 @@ from ckptkit.run.manifest import (
     to_number,
     to_numbers,
 )
+from ckptkit.run.tensor_entry import TensorEntry
 from tests.support.stored_run import manifest
 
 WHERE = Path("somewhere/manifest.json")
+TENSOR = {"key": "model/weights/0", "kind": "variable", "path": "", "shape": [], "dtype": "int8"}
 
 
 @given(st.dictionaries(st.text(max_size=5), st.floats()))
@@ -151,10 +152,26 @@ def test_the_form_on_disk():
     }
 
 
-def test_counted_batches_make_a_manifest_of_the_next_format():
-    """Version 0.1 would resume at the start of the epoch."""
+def test_what_earlier_readers_would_overlook_makes_a_manifest_of_the_next_format():
+    """They would resume at the start of the epoch, or take a part of a sum for the sum."""
     anchor = AnchorEntry(name="", key="fit/data/0", parts=(), batches=0, since=5)
-    assert (format_version(()), format_version((anchor,))) == (2, 3)
+    one, two = (
+        TensorEntry(
+            key="model/metrics/0",
+            kind="variable",
+            path="total",
+            shape=(),
+            dtype="float32",
+            replicas=count,
+            aggregation="sum",
+        )
+        for count in (1, 2)
+    )
+    assert [format_version((), ()), format_version((), (one,))] == [2, 2]
+    assert format_version((anchor,), (one,)) == 3
+    assert [format_version(anchors, (one, two)) for anchors in ((), (anchor,))] == [4, 4]
+    split = manifest(tensors=(two,), format_version=4)
+    assert decode(encode(split), WHERE) == split
     counted = manifest(anchors=(anchor,), format_version=3)
     assert decode(encode(counted), WHERE) == counted
 
@@ -187,9 +204,9 @@ def test_a_manifest_of_the_first_format_is_read():
 
 def test_a_manifest_of_a_later_format_is_told_from_a_damaged_one():
     with pytest.raises(LaterFormatError, match="Install a newer one"):
-        decode(changed({"format_version": 4}), WHERE)
+        decode(changed({"format_version": 5}), WHERE)
     with pytest.raises(ckptkit.CorruptCheckpointError, match="digest differs") as caught:
-        decode(encode(manifest()).replace(b'"format_version": 2', b'"format_version": 4'), WHERE)
+        decode(encode(manifest()).replace(b'"format_version": 2', b'"format_version": 5'), WHERE)
     assert not isinstance(caught.value, LaterFormatError)
 
 
@@ -226,8 +243,8 @@ def test_flipped_bytes_are_a_manifest_or_corruption(data):
     ("change", "said"),
     [
         (
-            {"format_version": 4},
-            "has format version 4; this ckptkit reads up to 3. Install a newer one.",
+            {"format_version": 5},
+            "has format version 5; this ckptkit reads up to 4. Install a newer one.",
         ),
         (
             {
@@ -237,6 +254,9 @@ def test_flipped_bytes_are_a_manifest_or_corruption(data):
             },
             "is not the key of a tensor",
         ),
+        ({"tensors": [{**TENSOR, "replicas": 0}]}, "0 is not a number of replicas"),
+        ({"tensors": [{**TENSOR, "replicas": 10**9}]}, "is not a number of replicas"),
+        ({"tensors": [{**TENSOR, "replicas": "two"}]}, "is not a manifest"),
         ({"format_version": "1"}, "is not a manifest"),
         ({"step": -1}, "is not a manifest"),
         ({"step": None}, "is not a manifest"),

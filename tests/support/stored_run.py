@@ -11,7 +11,8 @@ from ckptkit.clock import Clock
 from ckptkit.layout import RunLayout
 from ckptkit.run.commit import begin_writing, commit
 from ckptkit.run.journal import Journal, next_attempt, start_journal
-from ckptkit.run.manifest import Manifest, StateEntry, TensorEntry
+from ckptkit.run.manifest import Manifest, StateEntry
+from ckptkit.run.tensor_entry import TensorEntry
 from ckptkit.storage.files import FileSystem
 
 

@@ -11,7 +11,8 @@ import ckptkit
 from ckptkit.errors import ExportError
 from ckptkit.exports.finite_weights import check_finite
 from ckptkit.policies import Candidate, KeepLatest, decide, rank
-from ckptkit.run.manifest import ManifestHead, TensorEntry
+from ckptkit.run.manifest import ManifestHead
+from ckptkit.run.tensor_entry import TensorEntry
 
 
 def entry(trainable):

@@ -15,11 +15,12 @@ from typing import Any
 import keras
 import tensorflow as tf
 
-from ckptkit.compat import tf_captures
+from ckptkit.compat import tf_captures, tf_distribute
 from ckptkit.run.manifest import CAPTURED
 from ckptkit.tracking.leaves import Leaf, VariableLeaf, path_of
 from ckptkit.tracking.random_draws import draws
 from ckptkit.tracking.reachable_objects import is_of_a_library, walk
+from ckptkit.tracking.replicated_leaf import ReplicatedLeaf, components_of
 
 _METHODS = ("train_step", "compute_loss", "call")
 _HOLD_VARIABLES = (
@@ -36,10 +37,23 @@ class CapturedLeaf(VariableLeaf):
     """A leaf for a captured variable; a restore skips it if its shape has changed."""
 
     def assign(self, tensors: Mapping[str, tf.Tensor]) -> None:
-        # The program may use a different variable at this place now, because the place is its only
-        # name.
-        if self.variable.shape.is_compatible_with(tensors[""].shape):
+        if _fits(self.variable, tensors):
             super().assign(tensors)
+
+
+@dataclass(frozen=True)
+class CapturedReplicatedLeaf(ReplicatedLeaf):
+    """The same for a variable with several replicas."""
+
+    def assign(self, tensors: Mapping[str, tf.Tensor]) -> None:
+        if _fits(self.variable, tensors):
+            super().assign(tensors)
+
+
+def _fits(variable: tf.Variable, tensors: Mapping[str, tf.Tensor]) -> bool:
+    # The program may use a different variable at this place now, because the place is its only
+    # name.
+    return bool(variable.shape.is_compatible_with(tensors[""].shape))
 
 
 class CapturedVariables:
@@ -64,7 +78,8 @@ class CapturedVariables:
         known = {
             id(leaf.variable)
             for leaf in self._known()
-            if isinstance(leaf, VariableLeaf) and not isinstance(leaf, CapturedLeaf)
+            if isinstance(leaf, VariableLeaf)
+            and not isinstance(leaf, CapturedLeaf | CapturedReplicatedLeaf)
         }
         found: dict[int, tuple[str, tf.Variable]] = {}
         for path, variable in (*_named_in_code(self._model), *_traced(step)):
@@ -82,15 +97,24 @@ class CapturedVariables:
             name: the name of the entry, which is the first part of the keys.
         """
         return [
-            CapturedLeaf(f"{name}/{CAPTURED}/{number}", path, variable)
+            _leaf(f"{name}/{CAPTURED}/{number}", path, variable)
             for number, (path, variable) in enumerate(self._found)
         ]
+
+
+def _leaf(key: str, path: str, variable: Any) -> Leaf:
+    if isinstance(variable, tf.distribute.DistributedValues):
+        return CapturedReplicatedLeaf(key, path, variable, components=components_of(variable))
+    return CapturedLeaf(key, path, variable)
 
 
 def _traced(step: Any) -> Iterator[tuple[str, tf.Variable]]:
     for function in tf_captures.traced_functions(step):
         for capture in tf_captures.captures_of(function):
-            yield path_of(capture.variable), capture.variable
+            # A function that runs on several devices has captured the variable of each.
+            spread = tf_distribute.distributed_variable_of(capture.variable)
+            variable = capture.variable if spread is None else spread
+            yield path_of(variable), variable
 
 
 def _named_in_code(model: Any) -> Iterator[tuple[str, tf.Variable]]:

@@ -24,7 +24,7 @@ def note_data(fit: FitContext, iterator: Any) -> None:
         iterator: the iterator from which the first batch comes.
     """
     position = fit.state.position
-    position.drawn_again = reason_not_savable(iterator)
+    position.drawn_again = reason_not_savable(iterator) or position.drawn_again
     position.pipeline = describe(iterator)
     position.batches = batches_of(iterator, fit.steps_per_epoch)
 
@@ -83,3 +83,20 @@ def data_changes(
             f"{evaluations} now: validation_data or validation_freq have changed"
         )
     return found
+
+
+def strategy_change(then: bool | None, now: bool) -> str | None:
+    """Return a sentence if a strategy makes Keras read another number of batches than before.
+
+    Args:
+        then: whether Keras read a batch of the data before it began; None if that is not known.
+        now: whether it does now.
+    """
+    if then is None or then == now:
+        return None
+    words = ("without a strategy of tf.distribute", "under one")
+    return (
+        f"the model was made {words[then]}, and is now made {words[now]}. Under a strategy Keras "
+        "reads a batch before it begins, which moves shuffles: rows may be missed or repeated in "
+        "this epoch, and later ones have another order"
+    )

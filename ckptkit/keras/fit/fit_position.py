@@ -13,7 +13,7 @@ from typing import Any
 
 from ckptkit.data.start_orders import StartOrders
 from ckptkit.errors import ConfigError, IncompatibleStateError
-from ckptkit.restore.assign import read_python_state
+from ckptkit.restore.saved_values import read_python_state
 from ckptkit.run.checkpoint_catalog import Checkpoint
 from ckptkit.tracking.moved_settings import Record
 
@@ -188,6 +188,16 @@ def read_start_orders(checkpoint: Checkpoint) -> StartOrders | None:
         CorruptCheckpointError: If it cannot be read.
     """
     return StartOrders.from_state((read_python_state(checkpoint, KEY) or {}).get("orders"))
+
+
+def reads_before(checkpoint: Checkpoint) -> bool | None:
+    """Return whether Keras read a batch of the data before it began; None in older checkpoints.
+
+    Raises:
+        CorruptCheckpointError: If it cannot be read.
+    """
+    found: bool | None = (read_python_state(checkpoint, KEY) or {}).get("reads_before")
+    return found
 
 
 def read_position(checkpoint: Checkpoint, per_call: int) -> FitPosition:

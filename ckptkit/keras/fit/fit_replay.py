@@ -19,7 +19,7 @@ from typing import Any
 
 import tensorflow as tf
 
-from ckptkit.compat import keras_fit
+from ckptkit.compat import keras_fit, tf_iterators
 from ckptkit.compat.tf_summary import write_summaries_if
 from ckptkit.data.draw_meter import DrawMeter
 from ckptkit.data.iterator_state import (
@@ -169,7 +169,7 @@ class TrainReplay:
             self._drawn += self._meter.draw(lambda: draw_batches(iterator, per_call))
         elif self._past.are_skipped(self._epoch):
             pass
-        elif counters is not None and not isinstance(iterator, tf.data.Iterator):
+        elif counters is not None and not tf_iterators.has_dataset(iterator):
             if self._calls == 0:
                 counters.read_first()
         elif self._drawn == 0 and not (_advances_when_made(counters) and self._is_past):

@@ -15,7 +15,7 @@ from ckptkit.data.iterator_position import OTHER_ORDER, EarlierDraws
 from ckptkit.data.iterator_state import batches_of, describe
 from ckptkit.errors import ConfigError
 from ckptkit.keras.early_stop import renew_patience
-from ckptkit.keras.fit.data_record import data_changes, start_training
+from ckptkit.keras.fit.data_record import data_changes, start_training, strategy_change
 from ckptkit.keras.fit.fit_context import FitContext
 from ckptkit.keras.fit.fit_position import (
     EPOCH_END,
@@ -23,12 +23,17 @@ from ckptkit.keras.fit.fit_position import (
     STEP,
     read_position,
     read_start_orders,
+    reads_before,
     settings_when_traced,
 )
 from ckptkit.keras.fit.fit_replay import EvaluationReplay, TrainReplay
 from ckptkit.keras.fit.fit_stage import FitStage
 from ckptkit.keras.fit.past_epochs import epochs_left_out
-from ckptkit.keras.fit.redrawn_batches import redrawn_batches
+from ckptkit.keras.fit.redrawn_batches import (
+    batches_from_start,
+    reason_not_countable,
+    redrawn_batches,
+)
 from ckptkit.tracking.leaves import Leaf, Tensors
 from ckptkit.tracking.tracker import track
 
@@ -67,8 +72,13 @@ def start_resume(fit: FitContext, checkpoint: Checkpoint) -> FitResume:
     with fit.session.resume.reading(checkpoint):
         position = read_position(checkpoint, fit.state.position.per_call)
         orders = read_start_orders(checkpoint)
+        change = strategy_change(reads_before(checkpoint), fit.call.reads_before)
+    if change is not None:
+        fit.session.inexact(change)
     if position.random is not None:
         fit.state.drawing.set_beginning(position.random, random=position.drawn_again is not None)
+    if fit.call.is_split and position.drawn_again is None:
+        position.drawn_again = reason_not_countable(checkpoint.manifest, position, fit.call)
     fit.state.position = position
     fit.find_captured(None)
     begins = epochs_left_out(fit.call, position, orders)
@@ -79,7 +89,7 @@ def start_resume(fit: FitContext, checkpoint: Checkpoint) -> FitResume:
             position,
             _timed_first_step(fit),
             fit.call.epoch_iterator,
-            counted=redrawn_batches(checkpoint.manifest).from_start,
+            counted=batches_from_start(checkpoint.manifest, position, fit.call),
             meter=fit.state.meter,
             orders=orders,
         ),

@@ -80,11 +80,15 @@ def check_run(fit: FitContext, checkpoint: Checkpoint | None) -> None:
 
     Raises:
         ConfigError: If another model has finished the run, other weights are trained, or a
-            hyperparameter has changed and `changed` does not say which value counts.
+            hyperparameter has changed and `changed` does not say which value counts. Also if
+            exactness is required, and the number of replicas has changed.
     """
     if checkpoint is not None:
         check_not_finished_by_another(fit.session.options.layout, checkpoint, fit.model, fit.epochs)
         check_same_training(checkpoint, fit.session.options.state, fit.model)
+        # Before the first step, which trains the model only to build it.
+        replicas = fit.model.distribute_strategy.num_replicas_in_sync
+        fit.session.exactness.check_replicas(checkpoint, replicas)
     fit.session.resume.changes.check(checkpoint, configured_in_code(fit.model, fit.call.batch_size))
     if checkpoint is not None:
         warn_other_counts(fit.session, checkpoint, fit.model, fit.call.initial_epoch)

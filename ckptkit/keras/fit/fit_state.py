@@ -102,6 +102,7 @@ class FitState:
                 self._call
             )
             self._data.begin(len(self.position.epochs) if known else None)
+        self.position.drawn_again = self.position.drawn_again or self._data.reason_not_saved
 
     def leaves(self, name: str) -> list[Leaf]:
         """Return the leaves to save now: the iterator, the position, the other callbacks' state.
@@ -144,6 +145,7 @@ class FitState:
         return {
             **position_to_state(position),
             **self._others.get(),
+            "reads_before": self._call.reads_before,
             "traced": "".join("01"[flag] for flag in self.traced),
             "traced_settings": self.traced_settings,
             "orders": self._data and self._data.orders and self._data.orders.to_state(),

@@ -6,7 +6,7 @@ from typing import Any, NamedTuple
 
 import tensorflow as tf
 
-from ckptkit.compat import keras_fit, tf_data
+from ckptkit.compat import keras_fit, tf_data, tf_iterators
 from ckptkit.data.shuffle_counters import OrderCounters, counters_of
 from ckptkit.data.start_orders import NoBatches, StartOrders
 from ckptkit.keras.fit.fit_position import FitPosition
@@ -115,7 +115,7 @@ class PastEpochs:
         if self._orders is not None and not (
             self._is_steady
             and isinstance(iterator, tf.data.Iterator)
-            and self._orders.fits(tf_data.dataset_of(iterator))
+            and self._orders.fits(tf_iterators.dataset_of(iterator))
         ):
             self._orders = None
         self.counters = counters_of(iterator)

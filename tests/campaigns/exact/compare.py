@@ -45,11 +45,19 @@ class Comparison:
     Args:
         start: the fixture `tf_process`.
         directory: an empty one.
+        program: the program.
         options: of the program.
     """
 
-    def __init__(self, start: Callable[..., Any], directory: Path, **options: Any) -> None:
+    def __init__(
+        self,
+        start: Callable[..., Any],
+        directory: Path,
+        program: Path = PROGRAM,
+        **options: Any,
+    ) -> None:
         self._start = start
+        self._program = program
         self._options = options
         self.without = directory / "plain"
         self.directory = directory / "interrupted"
@@ -96,7 +104,7 @@ class Comparison:
         """Starts a process and does not wait for it."""
         directory.mkdir(exist_ok=True)
         return self._start(
-            PROGRAM,
+            self._program,
             json.dumps({**self._options, **more, "run": str(run) if run else None}),
             cwd=directory,
         )

@@ -12,6 +12,7 @@ import signal
 import sys
 import threading
 import time
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -119,6 +120,7 @@ def data(kind: str) -> dict[str, Any]:
         "repeat_twice": lambda: {
             "x": known.shuffle(60, seed=7).shuffle(20, seed=3).repeat(2).batch(BATCH)
         },
+        "partial_batch": lambda: {"x": known.take(ROWS - 3).shuffle(50, seed=7).batch(BATCH)},
         "unknown_length": lambda: {
             "x": known.shuffle(50, seed=7).filter(lambda a, b: a[0] > -1.0).batch(BATCH)
         },
@@ -351,6 +353,13 @@ def model(kind: str) -> keras.Model:
             optimizer=keras.optimizers.Adam(
                 1e-2, use_ema=True, ema_momentum=0.9, ema_overwrite_frequency=7
             )
+        ),
+        "averages": lambda: dense(
+            optimizer=keras.optimizers.Adam(1e-2, use_ema=True, ema_momentum=0.9)
+        ),
+        "linear": lambda: sequence(),
+        "synchronized": lambda: sequence(
+            keras.layers.Dense(8), keras.layers.BatchNormalization(synchronized=True)
         ),
         "accumulation": lambda: dense(
             optimizer=keras.optimizers.Adam(1e-2, gradient_accumulation_steps=3)
@@ -600,8 +609,17 @@ def digest(model: keras.Model) -> str:
         )
     sha = hashlib.sha256()
     for variable in variables:
-        sha.update(np.asarray(variable).tobytes())
+        for component in components(variable):
+            sha.update(np.asarray(component).tobytes())
     return sha.hexdigest()
+
+
+def components(variable: Any) -> list[Any]:
+    """The values of all replicas of a variable."""
+    raw = variable.value if isinstance(variable, keras.Variable) else variable
+    if not isinstance(raw, tf.distribute.DistributedValues):
+        return [raw]
+    return list(raw.distribute_strategy.experimental_local_results(raw))
 
 
 def save_policy(text: str) -> Any:
@@ -610,13 +628,21 @@ def save_policy(text: str) -> Any:
     return ckptkit.EveryNSteps(int(text)) if text.isdecimal() else ckptkit.EveryNEpochs(1)
 
 
-def main(options: dict[str, Any]) -> None:
+def main(options: dict[str, Any], scope: Any = nullcontext, shape: Any = None) -> None:
+    """Train.
+
+    Args:
+        options: what to train, and how it dies.
+        scope: returns the context in which the model is made.
+        shape: changes the arguments of `fit`.
+    """
     keras.utils.set_random_seed(11)
     for _ in range(options.get("layers_before", 0)):
         keras.layers.Dense(
             1, kernel_initializer="zeros"
         )  # another counter of automatic names, and nothing drawn
-    net = model(options.get("model", "dense"))
+    with scope():
+        net = model(options.get("model", "dense"))
     arguments = data(options.get("data", "shuffle_seeded"))
     if options.get("validation", True) and "validation_split" not in arguments:
         arguments.update(validation())
@@ -624,6 +650,8 @@ def main(options: dict[str, Any]) -> None:
         arguments["validation_data"] = tf_rows().take(40).batch(BATCH)
     if options.get("model") == "gan":
         arguments.pop("validation_data", None)
+    if shape is not None:
+        arguments = shape(arguments)
     recorder = Recorder(Path("events.jsonl"), options.get("die", {}))
     used = [*callbacks(options.get("callbacks", "none")), recorder]
     if options.get("run"):
@@ -633,6 +661,7 @@ def main(options: dict[str, Any]) -> None:
             save=save_policy(str(options.get("save", "1"))),
             keep=keep,
             export=False,
+            exact=options.get("exact", "warn"),
             anchors=anchors_of(options),
             background=options.get("keep") != "all" and options.get("background", True),
         )

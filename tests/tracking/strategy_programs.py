@@ -1,4 +1,4 @@
-"""Programs that train under a strategy of `tf.distribute`, which is refused first of all."""
+"""Programs that train under a strategy of `tf.distribute` that is refused first of all."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ def refusals(directory: str) -> dict[str, str]:
     """Return by case what was said, with `None` if nothing was refused or a run was made."""
     two_devices()
     mirrored = tf.distribute.MirroredStrategy(DEVICES)
-    central = tf.distribute.experimental.CentralStorageStrategy(DEVICES)
+    other = tf.distribute.experimental.CentralStorageStrategy(DEVICES)
     x, y = tf.ones((8, 2)), tf.ones((8, 1))
 
     def opened(state: Any) -> Callable[[Path], None]:
@@ -46,8 +46,21 @@ def refusals(directory: str) -> dict[str, str]:
         return lambda run: made.fit(x, y, verbose=0, callbacks=[ckptkit.CheckpointCallback(run)])
 
     def in_scope(run: Path) -> None:
-        with mirrored.scope():
+        with other.scope():
             _open(run, {"weight": plain})
+
+    def loop(run: Path) -> None:
+        with ckptkit.CheckpointManager(run, {"weight": plain}) as manager:
+            list(manager.data([x], strategy=other))
+
+    def loop_without_one(run: Path) -> None:
+        with ckptkit.CheckpointManager(run, {"weight": plain}) as manager:
+            list(manager.data([x], strategy="mirrored"))
+
+    def loop_without_rows(run: Path) -> None:
+        with ckptkit.CheckpointManager(run, {"weight": plain}) as manager:
+            for _ in manager.epochs(1):
+                list(manager.data([tf.constant(1.0)], strategy=mirrored))
 
     def restored(run: Path) -> None:
         ckptkit.CheckpointManager(run, {"model": spread}).restore()
@@ -57,13 +70,11 @@ def refusals(directory: str) -> dict[str, str]:
         spread.fit(x, y, verbose=0, callbacks=[ckptkit.CheckpointCallback(manager)])
 
     plain = tf.Variable(1.0)
-    with mirrored.scope():
+    with other.scope():
         spread, unbuilt = model(), model(built=False)
         metric, optimizer = keras.metrics.Mean(), keras.optimizers.SGD()
         module = tf.Module()
         module.weight = tf.Variable(1.0)
-    with central.scope():
-        central_weight = tf.Variable(1.0)
     dataset = mirrored.experimental_distribute_dataset(tf.data.Dataset.range(8).batch(2))
     cases: dict[str, Callable[[Path], None]] = {
         "model": opened({"model": spread}),
@@ -71,9 +82,11 @@ def refusals(directory: str) -> dict[str, str]:
         "metric": opened({"metric": metric}),
         "optimizer": opened({"weights": plain, "optimizer": optimizer}),
         "module in a list": opened({"parts": [plain, module]}),
-        "central storage": opened({"weight": central_weight}),
         "distributed iterator": opened({"batches": iter(dataset)}),
         "scope": in_scope,
+        "data": loop,
+        "data without a strategy": loop_without_one,
+        "data without rows": loop_without_rows,
         "restore": restored,
         "fit": fitted(spread),
         "fit of an unbuilt model": fitted(unbuilt),
@@ -96,7 +109,9 @@ def _refusal(case: Callable[[Path], None], run: Path) -> str:
 
 
 def made_later(directory: str) -> str:
-    """A distributed metric joins the state of an open run, and is refused at the next save."""
+    """A metric of another strategy joins the state of an open run, and is refused at the next
+    save.
+    """
     two_devices()
     module = tf.Module()
     module.weight = tf.Variable(1.0)
@@ -104,7 +119,7 @@ def made_later(directory: str) -> str:
     try:
         with manager:
             manager.save(1)
-            with tf.distribute.MirroredStrategy(DEVICES).scope():
+            with tf.distribute.experimental.CentralStorageStrategy(DEVICES).scope():
                 module.metric = keras.metrics.Mean()
             manager.save(2)
     except ckptkit.ConfigError as error:

@@ -1,0 +1,155 @@
+"""Checks that the state belongs to a strategy of `tf.distribute` that is supported.
+
+It reads no variable. To read one that several workers share is a collective operation: it waits for
+the other workers, or joins one of their operations and destroys its result.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+import keras
+import tensorflow as tf
+
+from ckptkit.compat import tf_checkpoint
+from ckptkit.errors import ConfigError
+from ckptkit.tracking.leaves import Leaf, VariableLeaf, path_of
+from ckptkit.tracking.reachable_objects import visit
+
+_NEEDED = {
+    "MultiWorkerMirroredStrategy": "its workers would have to agree on the step of each save, and "
+    "send what is their own to the one that writes",
+    "ParameterServerStrategy": "its variables are in other processes, whose steps have no common "
+    "moment at which a save could read them",
+    "TPUStrategy": "its variables are in the memory of TPUs, and its steps run there several at a "
+    "time",
+    "CentralStorageStrategy": "its variables have an update of their own on one device, which "
+    "TensorFlow itself calls experimental",
+}
+"""What it would take to support a strategy, by its name."""
+
+_DTENSOR = (
+    "is laid out over devices by DTensor, which is not supported: a save would have to write each "
+    "part with its layout, and a resume to lay it out again. Make it without a layout."
+)
+
+
+def check_strategies(state: Mapping[str, Any]) -> None:
+    """Check that every part of a state, and the calling code, has a strategy that is supported.
+
+    Args:
+        state: what the run saves, by name. It need not be built.
+
+    Raises:
+        ConfigError: If the code runs in the scope of a strategy that is not supported, or a model
+            or variable was made under one.
+    """
+    if not _is_supported(strategy := tf.distribute.get_strategy()):
+        raise _refusal("The program runs", strategy)
+    # A model leads to its optimizer, which usually has an entry of its own: visit it once.
+    seen: dict[int, Any] = {}
+    for name, value in state.items():
+        for _, found in visit(value, seen):
+            # A model that is not built has no variables yet, and knows its strategy.
+            if isinstance(found, keras.Model):
+                if not _is_supported(strategy := found.distribute_strategy):
+                    raise _refusal(f"The model in state[{name!r}] was made", strategy)
+            elif (variable := _variable_of(found)) is not None:
+                _check_variable(variable, f"The variable {path_of(found)!r} in state[{name!r}]")
+
+
+def check_leaves(leaves: Iterable[Leaf]) -> None:
+    """Check that every variable among the leaves of a state has a strategy that is supported.
+
+    Args:
+        leaves: of the state.
+
+    Raises:
+        ConfigError: If one has another one: it was made after the run was opened.
+    """
+    for leaf in leaves:
+        if isinstance(leaf, VariableLeaf):
+            _check_variable(leaf.variable, f"The variable {leaf.path!r} ({leaf.key})")
+
+
+def check_strategy(strategy: Any) -> None:
+    """Check that a strategy is supported.
+
+    Args:
+        strategy: the argument of `manager.data`.
+
+    Raises:
+        ConfigError: If it is not, or is no strategy.
+    """
+    if not isinstance(strategy, tf.distribute.Strategy):
+        raise ConfigError(
+            "Expected a strategy of tf.distribute, as in manager.data(dataset, "
+            f"strategy=tf.distribute.MirroredStrategy()). Received: {strategy!r}."
+        )
+    if not _is_supported(strategy):
+        raise _refusal("The data was to be split", strategy)
+
+
+def _variable_of(value: Any) -> tf.Variable | None:
+    """Return the `tf.Variable` of a value (itself, or inside a Keras variable), or None."""
+    if isinstance(value, keras.Variable):
+        return None if tf_checkpoint.uninitialized(value) else value.value
+    return value if isinstance(value, tf.Variable) else None
+
+
+def _check_variable(variable: tf.Variable, what: str) -> None:
+    # Variables of parameter servers are no DistributedValues. They know their strategy, or have a
+    # device of another process.
+    strategy = getattr(variable, "distribute_strategy", None)
+    spread = strategy is not None or isinstance(variable, tf.distribute.DistributedValues)
+    if spread and (strategy is None or not _is_supported(strategy)):
+        raise _refusal(f"{what} was made", strategy)
+    if isinstance(variable, tf.experimental.dtensor.DVariable):
+        raise ConfigError(f"{what} {_DTENSOR}")
+    if not spread and tf.DeviceSpec.from_string(variable.device).job == "ps":
+        raise _refusal(f"{what} was made", None)
+
+
+def _is_supported(strategy: Any) -> bool:
+    if isinstance(strategy, tf.distribute.MirroredStrategy):
+        # It may also be given devices of other processes, which it would have to be asked for.
+        devices = map(tf.DeviceSpec.from_string, strategy.extended.worker_devices)
+        return len({(device.job, device.task) for device in devices}) == 1
+    return isinstance(strategy, tf.distribute.OneDeviceStrategy) or strategy is _no_strategy()
+
+
+def _no_strategy() -> Any:
+    """Return TensorFlow's object for "no strategy", of which a process has only one."""
+    # Scopes of strategies belong to a graph, and a new graph is in none. Entering the scope of the
+    # strategy in question instead would fail inside the scope of another one.
+    with tf.Graph().as_default():
+        return tf.distribute.get_strategy()
+
+
+def _refusal(what: str, strategy: Any) -> ConfigError:
+    name = _name_of(strategy)
+    needed = f": {_NEEDED[name]}" if name in _NEEDED else ""
+    return ConfigError(
+        f"{what} under {_described(strategy)}, which is not supported{needed}. Make and train the "
+        "model without a strategy, or under tf.distribute.MirroredStrategy with the devices of one "
+        "machine, or under tf.distribute.OneDeviceStrategy."
+    )
+
+
+def _name_of(strategy: Any) -> str:
+    if strategy is None:
+        return "a strategy of tf.distribute"
+    # TensorFlow's own name of that class is one that no user has written.
+    if isinstance(strategy, tf.distribute.MultiWorkerMirroredStrategy):
+        return "MultiWorkerMirroredStrategy"
+    return type(strategy).__name__.removesuffix("V1").removesuffix("V2")
+
+
+def _described(strategy: Any) -> str:
+    """Return the name of a strategy, with the number of its workers if there are several."""
+    # Found from the strategy: TF_CONFIG is only one of the ways to tell it who the workers are.
+    resolver = getattr(strategy, "cluster_resolver", None)
+    tasks = resolver.cluster_spec().as_dict() if resolver is not None else {}
+    workers = sum(len(addresses) for addresses in tasks.values())
+    return _name_of(strategy) + (f" with {workers} workers" if workers > 1 else "")
