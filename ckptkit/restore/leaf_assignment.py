@@ -1,4 +1,4 @@
-"""Assigns the values of many leaves, all of them or none, and renews what layers derive from them."""
+"""Assigns the values of many leaves, all or none, and renews what layers derive from them."""
 
 from __future__ import annotations
 
