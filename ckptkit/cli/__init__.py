@@ -38,8 +38,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command.
 
     Args:
-        arguments: the arguments after the program's name; by default those of this process. Only
-            by default a command that reads files of strangers gets a process of its own.
+        arguments: the arguments after the program's name; by default those of this process. If
+            they are not given, a command that reads files which may come from strangers runs in a
+            child process (only on Linux).
 
     Returns:
         The exit code.

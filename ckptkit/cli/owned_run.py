@@ -10,7 +10,7 @@ from ckptkit.errors import StorageError
 from ckptkit.layout import RunLayout
 from ckptkit.log import logger
 from ckptkit.ownership.claims import check_not_held
-from ckptkit.ownership.fenced_files import FencedFiles
+from ckptkit.ownership.fenced_file_system import FencedFiles
 from ckptkit.ownership.run_lock import RunLock
 from ckptkit.run.checkpoint_catalog import list_checkpoints
 from ckptkit.run.checkpoint_state_file import write_state_file

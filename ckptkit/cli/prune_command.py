@@ -20,7 +20,7 @@ from ckptkit.layout import RunLayout
 from ckptkit.log import size
 from ckptkit.policies import KeepBest, KeepEveryNSteps, KeepLatest, KeepPolicy, inferred_direction
 from ckptkit.run.checkpoint_catalog import Checkpoint
-from ckptkit.run.checkpoint_index import CheckpointIndex
+from ckptkit.run.intact_checkpoints import CheckpointIndex
 from ckptkit.run.retention import Judged, freed_bytes, remove, review
 from ckptkit.run.stored_run import StoredRun
 

@@ -68,9 +68,10 @@ def command(
     """Start the training CMD, supervise it, and restart it if that can help.
 
     Signals are passed on to the training. Before the machine goes away, the training is told to
-    save and how much time it has. Its exit code decides whether it is restarted: after 75 yes;
-    after 0, 78 and 93 never. A setting comes from the command line, else from CKPTKIT_<NAME> in the
-    environment, else from the TOML file, else it has its default.
+    save and how much time it has. It is not restarted after exit code 0, 78 or 93, nor after an
+    order to stop. Otherwise it is restarted after 75 and after a crash, as long as the budgets
+    last. A setting comes from the command line, else from CKPTKIT_<NAME> in the environment, else
+    from the TOML file, else it has its default.
     """
     show_by_default()
     try:

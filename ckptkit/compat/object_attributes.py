@@ -1,4 +1,4 @@
-"""Finds the attributes of objects that may contain state.
+"""Finds those attributes of an object that may contain state.
 
 Tried with TensorFlow 2.20 and 2.21, and with Keras 3.14 and 3.15.
 """

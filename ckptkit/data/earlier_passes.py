@@ -22,8 +22,8 @@ def read_again(
     Args:
         dataset: the data.
         earlier: the number of batches of each pass; see `DataPass.earlier`.
-        orders: the orders of one of the passes, before which all are left out; None if they are not
-            known.
+        orders: the orders with which one of the passes began. The passes before it are not read.
+            None if they are not known.
         needs_every_batch: returns whether an iterator has to read all batches of a pass, given by
             its number.
     """

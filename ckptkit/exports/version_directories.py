@@ -19,7 +19,7 @@ from ckptkit.exports.export_record import EXPORT_RECORD, ExportRecord, encode_ex
 from ckptkit.exports.unfinished_versions import clean_up, owner
 from ckptkit.layout import expanded, url_of
 from ckptkit.log import logger
-from ckptkit.run.audit_paths import path_to_write
+from ckptkit.run.audit_path_redirect import path_to_write
 from ckptkit.run.manifest import FileEntry
 from ckptkit.run.verify import file_entry
 from ckptkit.storage.files import FileSystem, storage_errors

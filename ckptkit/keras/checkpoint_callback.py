@@ -14,8 +14,8 @@ from ckptkit.export.export_spec import ExportSpec, as_spec, is_switched_off
 from ckptkit.keras import csv_rows
 from ckptkit.keras.fit.fit_events import FitEvents
 from ckptkit.keras.fit.fit_opening import open_fit
+from ckptkit.keras.hidden_callbacks import OtherCallbacks
 from ckptkit.keras.open_bar_line import OpenBarLine
-from ckptkit.keras.other_callbacks import OtherCallbacks
 from ckptkit.keras.trial_directory import trial_directory
 from ckptkit.manager import CheckpointManager
 from ckptkit.run.fresh_start import is_known_label

@@ -12,7 +12,7 @@ from typing import Any
 
 import keras
 
-from ckptkit.keras.callback_files import flush_open_files
+from ckptkit.keras.open_callback_files import flush_open_files
 from ckptkit.log import logger
 from ckptkit.run.events import CsvRow, Event, SetAside
 from ckptkit.run.fresh_start import this_life

@@ -26,7 +26,7 @@ from ckptkit.log import logger
 from ckptkit.ownership.claims import Claim, list_claims
 from ckptkit.ownership.kernel_lock import hold, is_held
 from ckptkit.ownership.machine_identity import this_machine
-from ckptkit.run.audit_paths import path_to_write
+from ckptkit.run.audit_path_redirect import path_to_write
 from ckptkit.run.checkpoint_catalog import list_checkpoints
 from ckptkit.run.events import Event, LaunchEnded, LaunchStarted, NoticeReceived, SignalReceived
 from ckptkit.run.journal import Journal, start_launcher_journal

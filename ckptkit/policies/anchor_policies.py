@@ -101,10 +101,10 @@ class AdaptiveAnchors(AnchorPolicy):
     newest anchor again, without training. The start of an iterator counts as an anchor.
 
     Args:
-        redraw_secs: the longest time that a resume may draw, in seconds; by default 60. If 1 % of
-            the training time since the newest anchor is longer, that counts.
-        share: the share of the training time that reading anchors may take, by default 0.01. It
-            limits the number of anchors even if a resume then draws for longer.
+        redraw_secs: the longest time that a resume may draw, in seconds; by default 60. A resume
+            may draw longer if that is at most 1 % of the training time since the newest anchor.
+        share: the share of the training time that reading anchors may take, by default 0.01. This
+            limit comes first: a resume may then draw longer than `redraw_secs`.
 
     Raises:
         ConfigError: If `redraw_secs` is negative, or `share` is not between 0 and 1.

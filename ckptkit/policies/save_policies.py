@@ -248,11 +248,13 @@ class OnBest(SavePolicy):
     Args:
         monitor: the metric's name as in Keras' logs (`"val_loss"`), or as passed to
             `log`/`maybe_save`.
-        mode: `"min"` if smaller is better, `"max"` if larger is. The default `"auto"` infers it as
-            Keras does: for its own metrics by name, and for metric objects of the model.
+        mode: `"min"` if smaller is better, `"max"` if larger is. The default `"auto"` infers
+            it: for Keras' own metrics from the name, and for metric objects of the model from the
+            object.
 
     Raises:
-        ConfigError: If mode is invalid; or when training starts, if it cannot be inferred.
+        ConfigError: If `mode` is invalid. Also at the start of training, if `"auto"` cannot infer
+            it.
 
     Example:
         >>> import ckptkit

@@ -16,10 +16,10 @@ from ckptkit.ownership.reader_leases import about_to_go, being_read
 from ckptkit.policies import Candidate, KeepPolicy, judge
 from ckptkit.policies.keep_verdicts import always
 from ckptkit.run.checkpoint_catalog import Checkpoint
-from ckptkit.run.checkpoint_index import CheckpointIndex
 from ckptkit.run.checkpoint_removal import remove_checkpoint
 from ckptkit.run.checkpoint_sizes import bytes_together
 from ckptkit.run.events import TakenAway
+from ckptkit.run.intact_checkpoints import CheckpointIndex
 from ckptkit.run.journal import Journal, best_effort
 from ckptkit.run.pins import pinned
 from ckptkit.storage.files import FileSystem

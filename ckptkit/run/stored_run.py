@@ -22,7 +22,7 @@ from ckptkit.ownership.reader_leases import held, is_leaving
 from ckptkit.policies import rank
 from ckptkit.policies.metric_direction import ModeOrAuto, given_or_inferred, required
 from ckptkit.position import whole_number
-from ckptkit.run.audit_paths import path_to_read
+from ckptkit.run.audit_path_redirect import path_to_read
 from ckptkit.run.checkpoint_catalog import Checkpoint, list_checkpoints
 from ckptkit.run.events import Event
 from ckptkit.run.journal_reader import JournalView, read_journal

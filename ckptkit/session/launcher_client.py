@@ -18,7 +18,7 @@ from ckptkit.log import logger
 from ckptkit.process_hooks import AtExit, at_exit
 from ckptkit.run.launcher_channel import Channel, ChannelState, Failure, channel_of
 from ckptkit.session import process_registry
-from ckptkit.session.stdout_redirect import move_to_log
+from ckptkit.session.output_to_log import move_to_log
 
 _DUMP_SIGNAL = 5
 """The offset from SIGRTMIN of the signal that dumps stacks.

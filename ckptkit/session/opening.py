@@ -5,17 +5,17 @@ from __future__ import annotations
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
 
-from ckptkit.ownership.fenced_files import FencedFiles
+from ckptkit.ownership.fenced_file_system import FencedFiles
 from ckptkit.ownership.run_lock import RunLock
-from ckptkit.run.checkpoint_index import CheckpointIndex
 from ckptkit.run.fresh_start import (
     labels_to_record,
     make_checkpoints,
     set_aside_earlier_lives,
 )
+from ckptkit.run.intact_checkpoints import CheckpointIndex
 from ckptkit.run.journal import DeferredJournal, next_attempt
 from ckptkit.run.run_recovery import recover, shut_out_the_silent
-from ckptkit.run.save_target import SaveTarget
+from ckptkit.run.save_context import SaveContext
 from ckptkit.session.attempt_description import attempt_started
 from ckptkit.session.directory_check import check_directory
 from ckptkit.session.monitor_directions import with_directions
@@ -38,7 +38,7 @@ class OpenedRun:
     """
 
     options: RunOptions
-    target: SaveTarget
+    target: SaveContext
     phases: PhaseMachine
     fresh_labels: tuple[str, ...] | None
 
@@ -89,5 +89,5 @@ def open_run(options: RunOptions, resources: ExitStack) -> OpenedRun:
     # Earlier claims are removed last. If recovery is interrupted, the next owner still needs them.
     lock.settle()
     index = CheckpointIndex(layout, lock.number)
-    target = SaveTarget(options.files, index, journal, options.keep)
+    target = SaveContext(options.files, index, journal, options.keep)
     return OpenedRun(options, target, phases, labels)

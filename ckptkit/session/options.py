@@ -24,7 +24,7 @@ from ckptkit.policies.even_spread import SpreadKeeps, SpreadSaves
 from ckptkit.preemption.policy import Preemption
 from ckptkit.restore.hyperparameter_comparison import check_changed
 from ckptkit.run.audit_instructions import instructions_of
-from ckptkit.run.audit_paths import path_to_write
+from ckptkit.run.audit_path_redirect import path_to_write
 from ckptkit.run.verify import Depth
 from ckptkit.storage.files import FileSystem
 from ckptkit.tensorboard.event_file_repair import check_directory

@@ -19,7 +19,7 @@ from ckptkit.session.failure_report import failure_of
 from ckptkit.session.launcher_client import LauncherClient, link
 from ckptkit.session.options import RunOptions
 from ckptkit.session.phase import PhaseMachine, SessionPhase
-from ckptkit.session.run_progress import RunProgress
+from ckptkit.session.position_and_metrics import RunProgress
 from ckptkit.session.save_requests import SaveRequests
 from ckptkit.session.stopping import Stopping
 from ckptkit.threads import start_thread

@@ -145,8 +145,8 @@ class Resume:
 
         Raises:
             CorruptCheckpointError, IncompatibleStateError: as `restore`.
-            ConfigError: If exactness is required, and an earlier version saved the checkpoint
-                without these values.
+            ConfigError: If exactness is required, and an earlier version of ckptkit saved the
+                checkpoint without these values.
         """
         tracked = self._tracked.now()
         missing = self._tracked.adapted.not_saved(checkpoint, tracked)

@@ -16,7 +16,7 @@ from ckptkit.run.library_versions import versions
 from ckptkit.run.manifest import Manifest, to_number, to_numbers
 from ckptkit.session.missing_monitors import MonitorWatch
 from ckptkit.session.options import RunOptions
-from ckptkit.session.run_progress import RunProgress
+from ckptkit.session.position_and_metrics import RunProgress
 from ckptkit.session.save_requests import SaveRequests
 from ckptkit.session.saver import Saver
 from ckptkit.session.snapshot_writer import Taken

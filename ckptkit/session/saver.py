@@ -9,7 +9,7 @@ from ckptkit.log import logger, size
 from ckptkit.position import RunPosition
 from ckptkit.run import events
 from ckptkit.run.manifest import Manifest
-from ckptkit.run.save_target import SaveTarget
+from ckptkit.run.save_context import SaveContext
 from ckptkit.session.options import RunOptions
 from ckptkit.session.snapshot_writer import SnapshotWriter, Taken
 from ckptkit.session.stopwatch import Stopwatch
@@ -20,7 +20,7 @@ from ckptkit.writing.checkpoint_writer import (
     CheckpointWriter,
     ForegroundWriter,
 )
-from ckptkit.writing.host_memory import available_bytes
+from ckptkit.writing.free_memory import available_bytes
 from ckptkit.writing.save_cost import CostMeter
 
 COPIES = 1.15
@@ -45,7 +45,7 @@ class Saver:
     def __init__(
         self,
         options: RunOptions,
-        target: SaveTarget,
+        target: SaveContext,
         tracker: Tracker,
         stopwatch: Stopwatch,
         on_saved: Callable[[Manifest, float, float], None],

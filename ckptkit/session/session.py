@@ -10,10 +10,10 @@ from ckptkit.position import RunPosition
 from ckptkit.run.checkpoint_catalog import Checkpoint
 from ckptkit.session.audit_pause import audit_pause
 from ckptkit.session.closing import close_session
-from ckptkit.session.draw_replacement import replace_draws
 from ckptkit.session.finished_runs import record_finished
 from ckptkit.session.opening import open_run
 from ckptkit.session.options import RunOptions
+from ckptkit.session.random_op_replacement import replace_draws
 from ckptkit.session.remote_control import RemoteControl
 from ckptkit.session.session_base import SessionBase
 from ckptkit.session.snapshot_writer import Taken

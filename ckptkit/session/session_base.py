@@ -13,8 +13,8 @@ from ckptkit.session.loop_progress import LoopProgress
 from ckptkit.session.opening import OpenedRun
 from ckptkit.session.options import RunOptions
 from ckptkit.session.phase import PhaseMachine
+from ckptkit.session.position_and_metrics import RunProgress
 from ckptkit.session.resume import Resume
-from ckptkit.session.run_progress import RunProgress
 from ckptkit.session.save_coordinator import SaveCoordinator
 from ckptkit.session.saver import Saver
 from ckptkit.session.stopping import Stopping

@@ -12,7 +12,7 @@ from ckptkit.log import logger
 from ckptkit.position import RunPosition
 from ckptkit.run import events
 from ckptkit.run.manifest import Manifest
-from ckptkit.run.save_target import SaveTarget
+from ckptkit.run.save_context import SaveContext
 from ckptkit.session.architecture_saver import ArchitectureSaver
 from ckptkit.session.options import RunOptions
 from ckptkit.session.size_log import log_size
@@ -61,7 +61,7 @@ class SnapshotWriter:
     def __init__(
         self,
         options: RunOptions,
-        target: SaveTarget,
+        target: SaveContext,
         on_saved: Callable[[Manifest, float, float], None],
     ) -> None:
         self._options, self._target, self._on_saved = options, target, on_saved

@@ -17,10 +17,10 @@ from ckptkit.run import events
 from ckptkit.run.checkpoint_catalog import list_checkpoints
 from ckptkit.run.journal import Journal
 from ckptkit.session.options import RunOptions
+from ckptkit.session.output_to_log import TerminalOutput
 from ckptkit.session.phase import PhaseMachine, SessionPhase
-from ckptkit.session.run_progress import RunProgress
+from ckptkit.session.position_and_metrics import RunProgress
 from ckptkit.session.saver import Saver
-from ckptkit.session.stdout_redirect import TerminalOutput
 from ckptkit.threads import start_timer
 
 if TYPE_CHECKING:

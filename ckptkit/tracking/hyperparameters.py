@@ -61,8 +61,9 @@ def configured_values(state: Mapping[str, Any]) -> dict[str, tuple[Any, str, obj
 def configuration(optimizer: Any) -> Hyperparameters:
     """Return an optimizer's arguments, without those that cannot be written as JSON.
 
-    A schedule or ReduceLROnPlateau may have changed a value since the code set it. A value that is
-    unchanged since `remember_optimizers` counts as the value that was configured then.
+    A schedule or ReduceLROnPlateau may have changed a value since the code set it. If a value has
+    not changed since `remember_optimizers`, the value that the code had configured is returned. If
+    it has changed, the code has set it, and the current value is returned.
 
     Args:
         optimizer: a Keras optimizer.

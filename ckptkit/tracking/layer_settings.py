@@ -42,10 +42,10 @@ _known: weakref.WeakKeyDictionary[Any, tuple[Mapping[str, object] | None, Mappin
 
 
 def begin_with_layers(model: Any) -> tuple[LayerSettings, ...]:
-    """Return the settings that the code configures, and count them as configured from here on.
+    """Return the settings that the code gave the layers, and remember them.
 
-    A callback may change a layer while training runs. That is no change of the code, also for a
-    later attempt in this process.
+    A callback may change a layer while training runs. That is then no change of the code, also for
+    a later attempt in this process.
 
     Args:
         model: a Keras model.

@@ -1,4 +1,4 @@
-"""Encodes values that never change as JSON: numbers, text, dates, NumPy scalars, enum members.
+"""Encodes immutable values as JSON: numbers, text, dates, NumPy scalars, enum members.
 
 `python_state` encodes the basic types; this module adds further types for attributes of the
 program's objects.

@@ -217,8 +217,8 @@ def check_built(name: str, where: str, layer: Any) -> None:
     """Check that a layer has its variables.
 
     Args:
-        name: its name in a line of code.
-        where: its place in the state.
+        name: how the message's example line calls it, such as `model`.
+        where: where it was passed, such as `state['model']`.
         layer: a Keras layer or model.
 
     Raises:

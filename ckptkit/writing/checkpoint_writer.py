@@ -22,19 +22,19 @@ from ckptkit.log import logger
 from ckptkit.run.checkpoint_catalog import candidate_of
 from ckptkit.run.checkpoint_state_file import write_state_file
 from ckptkit.run.commit import AbandonedError, begin_writing, commit
-from ckptkit.run.disk_space import make_room
 from ckptkit.run.journal import best_effort
 from ckptkit.run.manifest import Manifest, format_version
 from ckptkit.run.retention import retain
+from ckptkit.run.space_reclaim import make_room
 from ckptkit.run.verify import file_entry
 from ckptkit.storage.files import NO_SPACE
 from ckptkit.writing.data_anchor_files import add_anchors, known_entry, note_written
 from ckptkit.writing.data_file_sync import WORTH_BYTES, DataFileSync
 from ckptkit.writing.incremental_bundle import IncrementalBundle
-from ckptkit.writing.save_record import record_failure, record_save
+from ckptkit.writing.save_report import record_failure, record_save
 
 if TYPE_CHECKING:
-    from ckptkit.run.save_target import SaveTarget
+    from ckptkit.run.save_context import SaveContext
     from ckptkit.tracking.snapshot import Snapshot
 
 TRANSIENT_ERRNOS = frozenset(
@@ -123,7 +123,7 @@ class ForegroundWriter:
 
 
 def write_checkpoint(
-    target: SaveTarget,
+    target: SaveContext,
     bundle: IncrementalBundle,
     snapshot: Snapshot,
     manifest: Manifest,
@@ -162,7 +162,7 @@ def write_checkpoint(
 
 
 def _write_with_retries(
-    target: SaveTarget, bundle: IncrementalBundle, snapshot: Snapshot, manifest: Manifest
+    target: SaveContext, bundle: IncrementalBundle, snapshot: Snapshot, manifest: Manifest
 ) -> tuple[Manifest, int]:
     """Free space, write and commit a checkpoint; try again after a temporary error.
 
@@ -219,7 +219,7 @@ def _write_with_retries(
 
 
 def _write_and_commit(
-    target: SaveTarget, bundle: IncrementalBundle, snapshot: Snapshot, manifest: Manifest
+    target: SaveContext, bundle: IncrementalBundle, snapshot: Snapshot, manifest: Manifest
 ) -> tuple[Manifest, int]:
     """Write the files of a checkpoint into a hidden directory, and commit it; returns as above."""
     directory = begin_writing(target.files, target.index.layout, manifest.attempt)

@@ -13,14 +13,14 @@ from ckptkit.errors import StorageError
 from ckptkit.run.checkpoint_catalog import Checkpoint
 from ckptkit.run.data_anchor_entry import AnchorEntry
 from ckptkit.run.manifest import FileEntry, Manifest
-from ckptkit.run.save_target import SaveTarget
+from ckptkit.run.save_context import SaveContext
 from ckptkit.run.tensor_entry import TensorEntry
 from ckptkit.tracking.data_anchor import AnchorUse, DataAnchor
 from ckptkit.tracking.leaves import Tensors
 
 
 def add_anchors(
-    target: SaveTarget, uses: Sequence[AnchorUse], directory: Path, manifest: Manifest
+    target: SaveContext, uses: Sequence[AnchorUse], directory: Path, manifest: Manifest
 ) -> tuple[AnchorEntry, ...]:
     """Give the directory of a save the files of the anchors that it counts from.
 
@@ -42,7 +42,7 @@ def add_anchors(
     )
 
 
-def _add(target: SaveTarget, use: AnchorUse, directory: Path, new_name: str) -> AnchorEntry:
+def _add(target: SaveContext, use: AnchorUse, directory: Path, new_name: str) -> AnchorEntry:
     anchor = use.anchor
     if anchor is None:
         return _entry_from_start(use, use.since)
@@ -79,7 +79,7 @@ def _entry_from_start(use: AnchorUse, drawn: int) -> AnchorEntry:
     )
 
 
-def _share(target: SaveTarget, anchor: DataAnchor, directory: Path) -> bool:
+def _share(target: SaveContext, anchor: DataAnchor, directory: Path) -> bool:
     """Link the files of an anchor from the newest checkpoint that has them."""
     names = [file.name for file in anchor.files]
     layout = target.index.layout

@@ -19,11 +19,11 @@ from ckptkit.bundle.tensor_bundle import SUFFIX
 from ckptkit.errors import StorageError
 from ckptkit.layout import PREFIX, CheckpointName
 from ckptkit.run.manifest import FileEntry, Manifest
-from ckptkit.run.save_target import SaveTarget
+from ckptkit.run.save_context import SaveContext
 from ckptkit.storage.files import storage_errors
 from ckptkit.tracking.snapshot import Snapshot
-from ckptkit.writing.content_record import ContentComparison, ContentRecord
 from ckptkit.writing.data_groups import DataGroup, GroupPlan, plan_groups
+from ckptkit.writing.unchanged_tensors import ContentComparison, ContentRecord
 
 
 @dataclass(frozen=True)
@@ -86,7 +86,7 @@ class IncrementalBundle:
 
     def write(
         self,
-        target: SaveTarget,
+        target: SaveContext,
         snapshot: Snapshot,
         directory: Path,
         step: int,
@@ -150,7 +150,7 @@ class IncrementalBundle:
     def _plan(self, sizes: Mapping[str, int], groups: tuple[DataGroup, ...]) -> GroupPlan:
         return plan_groups(sizes, self._comparison.unchanged, self._comparison.settled, groups)
 
-    def _share(self, target: SaveTarget, plan: GroupPlan, directory: Path) -> bool:
+    def _share(self, target: SaveContext, plan: GroupPlan, directory: Path) -> bool:
         """Link the files of the shared groups, as the first parts of the next checkpoint.
 
         Returns:

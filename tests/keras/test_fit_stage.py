@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import pytest
 
-from ckptkit.keras.fit.data_record import data_changes, strategy_change
 from ckptkit.keras.fit.fit_position import EpochPass, FitPosition
 from ckptkit.keras.fit.fit_stage import LEGAL_MOVES, FitStage, FitStages
-from ckptkit.keras.fit.fit_start import FitStart, decide_start
+from ckptkit.keras.fit.fit_start_decision import FitStart, decide_start
+from ckptkit.keras.fit.same_data_check import data_changes, strategy_change
 from ckptkit.run.manifest import Manifest
 
 

@@ -21,9 +21,9 @@ from ckptkit.layout import CheckpointName
 from ckptkit.ownership.reader_leases import being_read, remove_dead_leases
 from ckptkit.policies import KeepLatest
 from ckptkit.run.checkpoint_catalog import list_checkpoints
-from ckptkit.run.checkpoint_index import CheckpointIndex
 from ckptkit.run.checkpoint_removal import remove_checkpoint
 from ckptkit.run.commit import begin_writing, commit
+from ckptkit.run.intact_checkpoints import CheckpointIndex
 from ckptkit.run.retention import retain
 from ckptkit.storage.files import FileSystem
 from ckptkit.testing import FakeClock

@@ -11,14 +11,14 @@ from ckptkit.layout import CheckpointName
 from ckptkit.policies import Candidate
 from ckptkit.policies.keep_policies import KeepLatest
 from ckptkit.run.checkpoint_catalog import Checkpoint
-from ckptkit.run.checkpoint_index import CheckpointIndex
 from ckptkit.run.checkpoint_sizes import bytes_together, own_bytes
 from ckptkit.run.data_anchor_entry import AnchorEntry, anchor_file
-from ckptkit.run.disk_space import expected_bytes, make_room
 from ckptkit.run.events import SpaceShort
+from ckptkit.run.intact_checkpoints import CheckpointIndex
 from ckptkit.run.journal_reader import read_journal
 from ckptkit.run.manifest import FileEntry, ManifestHead
-from ckptkit.run.save_target import SaveTarget
+from ckptkit.run.save_context import SaveContext
+from ckptkit.run.space_reclaim import expected_bytes, make_room
 from ckptkit.storage.files import FileSystem
 from tests.support.stored_run import manifest, start_attempt
 
@@ -93,7 +93,7 @@ def test_room_for_a_save_that_shares_an_anchor(save, layout):
     index = CheckpointIndex(layout)
     index.add(Checkpoint(CheckpointName(20, 1), path).manifest)
     assert expected_bytes(index, 1) == own  # also if its files are known already
-    target = SaveTarget(files, index, journal, KeepLatest(2))
+    target = SaveContext(files, index, journal, KeepLatest(2))
     for new in (0, 1):
         make_room(target, Candidate(name="ckpt-30-1", step=30), 1, new_anchors=new)
     short = [each for each in read_journal(layout).events if isinstance(each, SpaceShort)]

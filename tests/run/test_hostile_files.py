@@ -23,10 +23,10 @@ from ckptkit.ownership.reader_leases import being_read
 from ckptkit.policies import KeepLatest
 from ckptkit.run import events
 from ckptkit.run.checkpoint_catalog import list_checkpoints
-from ckptkit.run.checkpoint_index import CheckpointIndex
 from ckptkit.run.checkpoint_removal import clean_up
 from ckptkit.run.commit import begin_writing, commit
 from ckptkit.run.fresh_start import is_known_label, this_life
+from ckptkit.run.intact_checkpoints import CheckpointIndex
 from ckptkit.run.journal import encode_line
 from ckptkit.run.journal_reader import MAX_LINE_BYTES, read_journal
 from ckptkit.run.manifest import encode, seal

@@ -21,8 +21,8 @@ from ckptkit.ownership.reader_leases import held
 from ckptkit.policies import Candidate, KeepPolicy, judge
 from ckptkit.run import events
 from ckptkit.run.checkpoint_catalog import list_checkpoints
-from ckptkit.run.checkpoint_index import CheckpointIndex
 from ckptkit.run.commit import begin_writing, commit
+from ckptkit.run.intact_checkpoints import CheckpointIndex
 from ckptkit.run.journal_reader import read_journal
 from ckptkit.run.manifest import to_numbers
 from ckptkit.run.pins import Pin, pin

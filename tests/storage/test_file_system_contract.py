@@ -7,7 +7,7 @@ import errno
 import pytest
 
 import ckptkit
-from ckptkit.ownership.fenced_files import FencedFiles
+from ckptkit.ownership.fenced_file_system import FencedFiles
 from ckptkit.run.checkpoint_catalog import list_checkpoints
 from ckptkit.run.journal import next_attempt
 from ckptkit.run.journal_reader import read_journal

@@ -9,8 +9,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from ckptkit.run.manifest import FileEntry
-from ckptkit.writing.content_record import ContentRecord
 from ckptkit.writing.data_groups import MOST_GROUPS, WORTH_BYTES, DataGroup, plan_groups
+from ckptkit.writing.unchanged_tensors import ContentRecord
 
 PROGRAMS = "tests.writing.incremental_programs:"
 

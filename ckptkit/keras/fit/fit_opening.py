@@ -13,11 +13,11 @@ from ckptkit.keras.fit.fit_cleanup import FitCleanup, FitExitWatch
 from ckptkit.keras.fit.fit_context import FitContext
 from ckptkit.keras.fit.fit_events import FitEvents
 from ckptkit.keras.fit.fit_stage import FitStage, FitStages
-from ckptkit.keras.fit.fit_start import begin_fit, check_run, with_direction
+from ckptkit.keras.fit.fit_start_decision import begin_fit, check_run, with_direction
 from ckptkit.keras.fit.fit_state import state_at_beginning
 from ckptkit.keras.fit.train_function import TrainFunction
 from ckptkit.keras.fit.training_end import TrainingEnd
-from ckptkit.keras.other_callbacks import OtherCallbacks
+from ckptkit.keras.hidden_callbacks import OtherCallbacks
 from ckptkit.manager import CheckpointManager
 from ckptkit.session.phase import SessionPhase
 

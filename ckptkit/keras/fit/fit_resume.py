@@ -15,7 +15,7 @@ from ckptkit.data.iterator_position import OTHER_ORDER, EarlierDraws
 from ckptkit.data.iterator_state import batches_of, describe
 from ckptkit.errors import ConfigError
 from ckptkit.keras.early_stop import renew_patience
-from ckptkit.keras.fit.data_record import data_changes, start_training, strategy_change
+from ckptkit.keras.fit.epochs_without_data import epochs_left_out
 from ckptkit.keras.fit.fit_context import FitContext
 from ckptkit.keras.fit.fit_position import (
     EPOCH_END,
@@ -28,12 +28,12 @@ from ckptkit.keras.fit.fit_position import (
 )
 from ckptkit.keras.fit.fit_replay import EvaluationReplay, TrainReplay
 from ckptkit.keras.fit.fit_stage import FitStage
-from ckptkit.keras.fit.past_epochs import epochs_left_out
 from ckptkit.keras.fit.redrawn_batches import (
     batches_from_start,
     reason_not_countable,
     redrawn_batches,
 )
+from ckptkit.keras.fit.same_data_check import data_changes, start_training, strategy_change
 from ckptkit.tracking.leaves import Leaf, Tensors
 from ckptkit.tracking.tracker import track
 

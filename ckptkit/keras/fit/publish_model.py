@@ -16,7 +16,11 @@ from ckptkit.export.publishing import Published, export, in_words
 from ckptkit.export.served_versions import superseded
 from ckptkit.exports.export_record import ExportSource
 from ckptkit.keras.fit.export_inputs import inputs_of_fit
-from ckptkit.keras.fit.export_source import base_directory, exported_checkpoint, last_published
+from ckptkit.keras.fit.exported_checkpoint import (
+    base_directory,
+    exported_checkpoint,
+    last_published,
+)
 from ckptkit.log import logger
 from ckptkit.restore.assign import weights_of
 from ckptkit.run import events

@@ -11,12 +11,12 @@ from typing import Any
 
 import tensorflow as tf
 
-from ckptkit.keras.fit.data_record import note_data, start_training
 from ckptkit.keras.fit.fit_context import FitContext
 from ckptkit.keras.fit.fit_random_ops import run_first_step
 from ckptkit.keras.fit.fit_resume import FitResume
 from ckptkit.keras.fit.fit_stage import FitStage
 from ckptkit.keras.fit.plain_logs import named_logs
+from ckptkit.keras.fit.same_data_check import note_data, start_training
 from ckptkit.position import RunPosition
 from ckptkit.session.phase import SessionPhase
 

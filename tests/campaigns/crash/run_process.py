@@ -12,16 +12,16 @@ from pathlib import Path
 
 from ckptkit.errors import CorruptCheckpointError, StorageError
 from ckptkit.layout import RunLayout
-from ckptkit.ownership.fenced_files import FencedFiles
+from ckptkit.ownership.fenced_file_system import FencedFiles
 from ckptkit.ownership.machine_identity import Machine
 from ckptkit.ownership.run_lock import RunLock
 from ckptkit.policies import KeepLatest, KeepPolicy
 from ckptkit.run import events
 from ckptkit.run.checkpoint_catalog import Checkpoint, list_checkpoints
-from ckptkit.run.checkpoint_index import CheckpointIndex
 from ckptkit.run.checkpoint_state_file import write_state_file
 from ckptkit.run.commit import begin_writing, commit
 from ckptkit.run.fresh_start import make_checkpoints
+from ckptkit.run.intact_checkpoints import CheckpointIndex
 from ckptkit.run.journal import DeferredJournal, Journal, best_effort, next_attempt
 from ckptkit.run.manifest import Manifest, StateEntry, decode
 from ckptkit.run.retention import retain

@@ -17,9 +17,9 @@ from ckptkit.layout import CheckpointName
 from ckptkit.ownership.machine_identity import Machine
 from ckptkit.policies import KeepLatest
 from ckptkit.run.checkpoint_catalog import list_checkpoints
-from ckptkit.run.checkpoint_index import CheckpointIndex
 from ckptkit.run.checkpoint_removal import remove_checkpoint
 from ckptkit.run.fresh_start import set_aside_earlier_lives
+from ckptkit.run.intact_checkpoints import CheckpointIndex
 from ckptkit.run.journal import Journal
 from ckptkit.run.retention import remove, review
 from ckptkit.run.rollback import roll_back

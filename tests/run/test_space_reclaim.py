@@ -15,11 +15,11 @@ from ckptkit.ownership.reader_leases import held
 from ckptkit.policies import Candidate
 from ckptkit.run import events
 from ckptkit.run.checkpoint_catalog import list_checkpoints
-from ckptkit.run.checkpoint_index import CheckpointIndex
-from ckptkit.run.disk_space import expected_bytes, make_room
+from ckptkit.run.intact_checkpoints import CheckpointIndex
 from ckptkit.run.journal_reader import read_journal
 from ckptkit.run.pins import Pin, pin
-from ckptkit.run.save_target import SaveTarget
+from ckptkit.run.save_context import SaveContext
+from ckptkit.run.space_reclaim import expected_bytes, make_room
 from ckptkit.storage.files import FileSystem, storage_errors
 from tests.support.stored_run import start_attempt
 
@@ -51,8 +51,8 @@ class Disk(FileSystem):
 
 def room(
     layout: RunLayout, files: FileSystem, policy: ckptkit.KeepLatest | None = None
-) -> SaveTarget:
-    return SaveTarget(
+) -> SaveContext:
+    return SaveContext(
         files,
         CheckpointIndex(layout),
         start_attempt(FileSystem(), layout, SystemClock()),

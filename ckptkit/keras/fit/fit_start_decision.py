@@ -13,11 +13,11 @@ from ckptkit.keras.finished_fit_check import (
     check_not_just_finished,
     finished_in_words,
 )
+from ckptkit.keras.fit.finished_fit_passes import make_skipped_passes, note_skipped_passes
 from ckptkit.keras.fit.fit_context import FitContext
 from ckptkit.keras.fit.fit_position import FitPosition
 from ckptkit.keras.fit.fit_resume import FitResume, start_resume
 from ckptkit.keras.fit.fit_stage import FitStage
-from ckptkit.keras.fit.skipped_passes import make_skipped_passes, note_skipped_passes
 from ckptkit.keras.same_training_check import (
     check_same_training,
     configured_in_code,

@@ -7,7 +7,7 @@ import weakref
 from collections.abc import Callable, Iterator
 from typing import Any
 
-from ckptkit.keras import callback_files, csv_rows
+from ckptkit.keras import csv_rows, open_callback_files
 from ckptkit.keras.callback_state import CallbackStates
 from ckptkit.keras.observed_callbacks import ObservedCallbacks
 from ckptkit.layout import RunLayout
@@ -32,8 +32,8 @@ def stop_iteration_error(event: str, error: StopIteration) -> RuntimeError:
     where = f" ({frames[-1].filename}, line {frames[-1].lineno})" if frames else ""
     return RuntimeError(
         f"A callback raised StopIteration in {event}{where}, which Keras would treat as the end "
-        f"of the data. To stop training, set self.model.stop_training = True; in a callback's own "
-        "iterator, catch StopIteration or use next(iterator, default)."
+        f"of the data. To stop training, set self.model.stop_training = True. If the callback "
+        "calls next(iterator) itself, catch StopIteration there, or use next(iterator, default)."
     )
 
 
@@ -162,11 +162,11 @@ class OtherCallbacks:
         # In this order: the saved state already includes the effect of the current event, and
         # overwrites it.
         self.begin(attributes)
-        callback_files.continue_tensorboard_counts(self._all, train_calls, test_calls)
+        open_callback_files.continue_tensorboard_counts(self._all, train_calls, test_calls)
         self.tell(seen)
-        process_state = callback_files.process_state(self._all)
+        process_state = open_callback_files.process_state(self._all)
         lost = self.give_back(attributes, state)
-        callback_files.restore_process_state(process_state)
+        open_callback_files.restore_process_state(process_state)
         if self._journal is not None and csv_rows.has_csv_files(self._all):
             events = read_journal(self._journal[1], wanted=csv_rows.WANTED).events
             csv_rows.remove_later_rows(self._all, state["files"], events)
@@ -176,8 +176,8 @@ class OtherCallbacks:
 
     def flush(self) -> None:
         """Flush the files that the callbacks have open."""
-        callback_files.flush_open_files(self._all)
+        open_callback_files.flush_open_files(self._all)
 
     def close(self) -> None:
         """Close the callbacks' event files, which Keras leaves open if `fit` ends early."""
-        callback_files.close_event_files(self._all)
+        open_callback_files.close_event_files(self._all)

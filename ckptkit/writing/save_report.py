@@ -8,11 +8,11 @@ from ckptkit.run.checkpoint_sizes import own_bytes
 from ckptkit.run.events import Saved as SavedEvent
 from ckptkit.run.events import SaveFailed
 from ckptkit.run.manifest import Manifest
-from ckptkit.run.save_target import SaveTarget
+from ckptkit.run.save_context import SaveContext
 
 
 def record_save(
-    target: SaveTarget,
+    target: SaveContext,
     written: Manifest,
     shared_bytes: int,
     snapshot_secs: float,
@@ -57,7 +57,7 @@ def record_save(
     )
 
 
-def record_failure(target: SaveTarget, manifest: Manifest, error: BaseException) -> None:
+def record_failure(target: SaveContext, manifest: Manifest, error: BaseException) -> None:
     """Remove the files of a failed save, and record the failure.
 
     If that fails too, it is only logged, because the first error is raised.

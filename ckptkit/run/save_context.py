@@ -5,14 +5,14 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 
 from ckptkit.policies import KeepPolicy
-from ckptkit.run.checkpoint_index import CheckpointIndex
 from ckptkit.run.commit import Permit
+from ckptkit.run.intact_checkpoints import CheckpointIndex
 from ckptkit.run.journal import Journal
 from ckptkit.storage.files import FileSystem
 
 
 @dataclass(frozen=True)
-class SaveTarget:
+class SaveContext:
     """The objects that a save of one attempt needs to write a checkpoint.
 
     Args:

@@ -9,13 +9,13 @@ from ckptkit.layout import MANIFEST
 from ckptkit.log import logger, size
 from ckptkit.policies import Candidate
 from ckptkit.run.checkpoint_catalog import Checkpoint
-from ckptkit.run.checkpoint_index import CheckpointIndex
 from ckptkit.run.checkpoint_removal import clean_up
 from ckptkit.run.data_anchor_entry import anchor_file
 from ckptkit.run.events import SpaceShort
+from ckptkit.run.intact_checkpoints import CheckpointIndex
 from ckptkit.run.journal import best_effort
 from ckptkit.run.retention import remove, review
-from ckptkit.run.save_target import SaveTarget
+from ckptkit.run.save_context import SaveContext
 
 
 def expected_bytes(index: CheckpointIndex, state_bytes: int) -> int:
@@ -49,7 +49,7 @@ def _anchor_bytes(index: CheckpointIndex) -> int:
 
 
 def make_room(
-    target: SaveTarget,
+    target: SaveContext,
     coming: Candidate,
     state_bytes: int,
     *,
@@ -83,11 +83,11 @@ def make_room(
             _report(target, coming, needed, free, removed)
 
 
-def _free(target: SaveTarget) -> int | None:
+def _free(target: SaveContext) -> int | None:
     return target.files.free_bytes(target.index.layout.checkpoints)
 
 
-def _reclaim(target: SaveTarget, coming: Candidate, needed: int, *, refused: bool) -> list[str]:
+def _reclaim(target: SaveContext, coming: Candidate, needed: int, *, refused: bool) -> list[str]:
     removed = clean_up(
         target.files,
         target.index.layout,
@@ -105,7 +105,7 @@ def _reclaim(target: SaveTarget, coming: Candidate, needed: int, *, refused: boo
 
 
 def _report(
-    target: SaveTarget, coming: Candidate, needed: int, free: int | None, removed: list[str]
+    target: SaveContext, coming: Candidate, needed: int, free: int | None, removed: list[str]
 ) -> None:
     done = "; ".join(removed) or "nothing can be removed"
     log = logger.info if removed else logger.warning

@@ -16,15 +16,15 @@ from ckptkit.clock import SystemClock
 from ckptkit.layout import CheckpointName, RunLayout
 from ckptkit.policies import Candidate
 from ckptkit.run.checkpoint_catalog import Checkpoint, list_checkpoints
-from ckptkit.run.checkpoint_index import RECHECKS, CheckpointIndex, Finding
 from ckptkit.run.commit import begin_writing, commit
-from ckptkit.run.disk_space import make_room
+from ckptkit.run.intact_checkpoints import RECHECKS, CheckpointIndex, Finding
 from ckptkit.run.journal import Journal
 from ckptkit.run.manifest import Manifest
 from ckptkit.run.pins import Pin, pin
 from ckptkit.run.retention import retain, review
-from ckptkit.run.save_target import SaveTarget
+from ckptkit.run.save_context import SaveContext
 from ckptkit.run.set_aside import set_aside
+from ckptkit.run.space_reclaim import make_room
 from ckptkit.run.verify import SMALL_BYTES
 from ckptkit.storage.files import FileSystem
 from tests.support.stored_run import manifest, start_attempt
@@ -74,7 +74,7 @@ def save(index: CheckpointIndex, journal: Journal, step: int, keep: ckptkit.Keep
     """Save as the writer does: make room, commit, apply the keep policy."""
     files = FileSystem()
     make_room(
-        SaveTarget(files, index, journal, keep), Candidate(name=f"ckpt-{step}-1", step=step), 1
+        SaveContext(files, index, journal, keep), Candidate(name=f"ckpt-{step}-1", step=step), 1
     )
     index.add(write(index.layout, step))
     retain(files, index, journal, keep)

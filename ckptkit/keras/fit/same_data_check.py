@@ -86,11 +86,11 @@ def data_changes(
 
 
 def strategy_change(then: bool | None, now: bool) -> str | None:
-    """Return a sentence if a strategy makes Keras read another number of batches than before.
+    """Return a sentence if the model was made with a strategy then and without one now, or reverse.
 
     Args:
-        then: whether Keras read a batch of the data before it began; None if that is not known.
-        now: whether it does now.
+        then: whether Keras read a batch before that `fit` began; None if that is not known.
+        now: whether Keras reads a batch before this `fit` begins.
     """
     if then is None or then == now:
         return None
