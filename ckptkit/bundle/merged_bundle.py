@@ -29,7 +29,8 @@ def write_parts(
     Raises:
         StorageError: if the disk refuses.
     """
-    with writing_in(directory) as plain:
+    # On the CPU, also if the program saves inside of its own `tf.device`.
+    with writing_in(directory) as plain, tf.device("CPU:0"):
         for number, tensors in enumerate(parts, first):
             tf.raw_ops.SaveV2(
                 prefix=str(plain / part_name(number)),
@@ -41,20 +42,24 @@ def write_parts(
         return [(plain / part_index(number)).read_bytes() for number in numbers]
 
 
-def merge_parts(count: int, directory: Path, step: int) -> None:
+def merge_parts(shared: Sequence[bytes], count: int, directory: Path, step: int) -> None:
     """Join the parts `part-<number>.*` in a directory into the checkpoint `ckpt-<step>`.
 
     The data files only get other names. Part 0 becomes `ckpt-<step>.data-00000-of-<count>`.
 
     Args:
-        count: the number of parts.
+        shared: the indexes of the first parts, whose data files are there already.
+        count: the number of all parts.
         directory: the directory.
         step: the number in the files' names.
 
     Raises:
         StorageError: if the disk refuses.
     """
-    with writing_in(directory) as plain:
+    with writing_in(directory) as plain, tf.device("CPU:0"):
+        # Not synced: TensorFlow reads them now, and deletes them.
+        for number, index in enumerate(shared):
+            (plain / part_index(number)).write_bytes(index)
         tf.raw_ops.MergeV2Checkpoints(
             checkpoint_prefixes=[str(plain / part_name(number)) for number in range(count)],
             destination_prefix=str(plain / f"{PREFIX}-{step}"),

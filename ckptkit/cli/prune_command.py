@@ -21,7 +21,7 @@ from ckptkit.log import size
 from ckptkit.policies import KeepBest, KeepEveryNSteps, KeepLatest, KeepPolicy, inferred_direction
 from ckptkit.run.checkpoint_catalog import Checkpoint
 from ckptkit.run.intact_checkpoints import CheckpointIndex
-from ckptkit.run.retention import Judged, freed_bytes, remove, review
+from ckptkit.run.retention import Judged, files_of, freed_bytes, remove, review
 from ckptkit.run.stored_run import StoredRun
 
 
@@ -68,9 +68,9 @@ def command(
         else:
             _show(judged)
             going = [each for each in judged if not each.stays]
+            freed = size(freed_bytes(files_of(going).values()))
             print_line(
-                f"\nwould delete {count(len(going), 'checkpoint')} ({_freed(judged, going)}); "
-                "nothing was changed"
+                f"\nwould delete {count(len(going), 'checkpoint')} ({freed}); nothing was changed"
             )
         return
     # Checked before the question, because the command would fail after the answer.
@@ -79,16 +79,19 @@ def command(
     if not as_json:
         _show(judged)
     going = [each for each in judged if not each.stays]
+    files = files_of(going)
     if going:
+        freed = size(freed_bytes(files.values()))
         confirm(
-            f"Delete {count(len(going), 'checkpoint')} of {plain(run)} ({_freed(judged, going)})?",
+            f"Delete {count(len(going), 'checkpoint')} of {plain(run)} ({freed})?",
             yes=yes,
         )
     removed = _remove(found.layout, policy, judged) if going else []
     if as_json:
         print_json(_as_json(run, judged, removed, dry_run=False))
     else:
-        print_line(f"\ndeleted {count(len(removed), 'checkpoint')} ({_freed(judged, removed)})")
+        freed = size(freed_bytes([files[each.checkpoint.name] for each in removed]))
+        print_line(f"\ndeleted {count(len(removed), 'checkpoint')} ({freed})")
 
 
 def _review(run: StoredRun, policy: KeepPolicy) -> list[Judged]:
@@ -215,7 +218,3 @@ def _as_json(
 
 def _size(checkpoint: Checkpoint) -> str:
     return size(checkpoint.head.size_bytes) if checkpoint.problem is None else ""
-
-
-def _freed(judged: Sequence[Judged], going: Sequence[Judged]) -> str:
-    return size(freed_bytes(judged, going))

@@ -7,17 +7,19 @@ be useful, but it does not count for the policy.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+import os
+from collections import Counter
+from collections.abc import Callable, Collection, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 
-from ckptkit.layout import CheckpointName, RunLayout
+from ckptkit.layout import MANIFEST, CheckpointName, RunLayout
 from ckptkit.log import logger
 from ckptkit.ownership.reader_leases import about_to_go, being_read
 from ckptkit.policies import Candidate, KeepPolicy, judge
 from ckptkit.policies.keep_verdicts import always
 from ckptkit.run.checkpoint_catalog import Checkpoint
 from ckptkit.run.checkpoint_removal import remove_checkpoint
-from ckptkit.run.checkpoint_sizes import bytes_together
 from ckptkit.run.events import TakenAway
 from ckptkit.run.intact_checkpoints import CheckpointIndex
 from ckptkit.run.journal import Journal, best_effort
@@ -110,19 +112,33 @@ def _protected(layout: RunLayout) -> dict[str, str]:
     return protected
 
 
-def freed_bytes(judged: Sequence[Judged], going: Sequence[Judged]) -> int:
-    """Return how many bytes the disk gets back if some checkpoints are removed.
-
-    Files of an anchor stay as long as another checkpoint has them too.
+def files_of(judged: Sequence[Judged]) -> dict[CheckpointName, list[os.stat_result]]:
+    """Return the files of some checkpoints as the disk knows them, without their manifests.
 
     Args:
-        judged: all checkpoints of the run.
-        going: those that are removed.
+        judged: the checkpoints.
     """
-    names = {each.checkpoint.name for each in going}
-    known = [each.checkpoint for each in judged if each.checkpoint.problem is None]
-    stays = [each.head for each in known if each.name not in names]
-    return bytes_together(each.head for each in known) - bytes_together(stays)
+    found: dict[CheckpointName, list[os.stat_result]] = {}
+    for each in judged:
+        files = found.setdefault(each.checkpoint.name, [])
+        with suppress(OSError), os.scandir(each.checkpoint.path) as entries:
+            files += [
+                entry.stat(follow_symlinks=False) for entry in entries if entry.name != MANIFEST
+            ]
+    return found
+
+
+def freed_bytes(files: Collection[Sequence[os.stat_result]]) -> int:
+    """Return how many bytes the disk gets back if some checkpoints are removed.
+
+    A file that another checkpoint has too, as a hard link, stays.
+
+    Args:
+        files: the files of each checkpoint; see `files_of`.
+    """
+    names = Counter((each.st_dev, each.st_ino) for one in files for each in one)
+    found = {(each.st_dev, each.st_ino): each for one in files for each in one}
+    return sum(each.st_size for key, each in found.items() if names[key] >= each.st_nlink)
 
 
 def retain(files: FileSystem, index: CheckpointIndex, journal: Journal, policy: KeepPolicy) -> None:

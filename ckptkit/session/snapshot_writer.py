@@ -19,7 +19,7 @@ from ckptkit.session.size_log import log_size
 from ckptkit.storage.files import NO_SPACE
 from ckptkit.tracking import snapshot
 from ckptkit.writing.checkpoint_writer import Job, write_checkpoint
-from ckptkit.writing.incremental_bundle import IncrementalBundle
+from ckptkit.writing.incremental_bundle import IncrementalBundle, PlannedBundle
 
 
 @dataclass(frozen=True)
@@ -100,14 +100,15 @@ class SnapshotWriter:
     def _write(self, taken: Taken, manifest: Manifest, *, periodic: bool) -> None:
         began = self.writing_since = time.monotonic()
         try:
+            planned = self._bundle.plan(taken.snapshot)
             manifest = replace(
                 manifest,
                 states=self._architectures.named(manifest.states),
-                not_finite=self._not_finite(taken.snapshot),
+                not_finite=self._not_finite(taken.snapshot, planned),
             )
             self._warn_not_finite(manifest)
             written = write_checkpoint(
-                self._target, self._bundle, taken.snapshot, manifest, taken.secs, taken.time
+                self._target, planned, taken.snapshot, manifest, taken.secs, taken.time
             )
         except BaseException as error:
             self.unsaved, self.unwritten, self._no_space = taken.position, taken, None
@@ -124,10 +125,12 @@ class SnapshotWriter:
         self._write_secs.append(time.monotonic() - began)
         self._on_saved(written, taken.secs, self._write_secs[-1])
 
-    def _not_finite(self, taken: snapshot.Snapshot) -> tuple[str, ...]:
+    def _not_finite(self, taken: snapshot.Snapshot, planned: PlannedBundle) -> tuple[str, ...]:
         """Return the paths of variables with NaN or infinity; see `snapshot.not_finite`."""
-        unchanged = self._bundle.compare(taken)
-        return snapshot.not_finite(taken, unchanged if self._is_finite else frozenset())
+        known = planned.unchanged if self._is_finite else frozenset()
+        # True again only if all of this save succeeds: it is committed before that is known here.
+        self._is_finite = False
+        return snapshot.not_finite(taken, known)
 
     def _warn_not_finite(self, manifest: Manifest) -> None:
         if manifest.not_finite and not self._has_warned:

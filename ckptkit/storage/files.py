@@ -318,6 +318,23 @@ class FileSystem:
                 raise FileExistsError(errno.EEXIST, "the name is in use", str(target))
             self.do(Rename(source, target))
 
+    def link(self, source: Path, target: Path) -> bool:
+        """Give a durable file that never changes a second name.
+
+        The name is durable after `sync_dir` of its directory.
+
+        Returns:
+            Whether that was possible; False if the file system has no hard links, or no more.
+        """
+        with storage_errors(f"link {source.name} to", target):
+            try:
+                self.do(Link(source, target))
+            except OSError as error:
+                if error.errno not in _NO_LINKS:
+                    raise
+                return False
+        return True
+
     def share(self, source: Path, target: Path) -> None:
         """Give a durable file that never changes a second name; copy it if that is not possible.
 
@@ -325,12 +342,8 @@ class FileSystem:
         after `sync_dir` of its directory, and a copy after `sync_file`.
         """
         with storage_errors(f"link {source.name} to", target):
-            try:
-                self.do(Link(source, target))
+            if self.link(source, target):
                 return
-            except OSError as error:
-                if error.errno not in _NO_LINKS:
-                    raise
             with self.open_read(source) as file:
                 self.do(CreateFile(target))
                 with self._whole_or_gone(target):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import time
 from collections.abc import Callable
+from contextlib import nullcontext
 from dataclasses import dataclass, replace
 from functools import partial
 from typing import TYPE_CHECKING, Protocol
@@ -30,7 +31,7 @@ from ckptkit.run.verify import file_entry
 from ckptkit.storage.files import NO_SPACE
 from ckptkit.writing.data_anchor_files import add_anchors, known_entry, note_written
 from ckptkit.writing.data_file_sync import WORTH_BYTES, DataFileSync
-from ckptkit.writing.incremental_bundle import IncrementalBundle
+from ckptkit.writing.incremental_bundle import PlannedBundle
 from ckptkit.writing.save_report import record_failure, record_save
 
 if TYPE_CHECKING:
@@ -124,7 +125,7 @@ class ForegroundWriter:
 
 def write_checkpoint(
     target: SaveContext,
-    bundle: IncrementalBundle,
+    planned: PlannedBundle,
     snapshot: Snapshot,
     manifest: Manifest,
     snapshot_secs: float,
@@ -136,7 +137,7 @@ def write_checkpoint(
 
     Args:
         target: where and how to write.
-        bundle: writes the tensors; it has compared the snapshot with the newest checkpoint.
+        planned: the planned files of the snapshot's tensors.
         snapshot: the state.
         manifest: the manifest without the lists of tensors and files.
         snapshot_secs: how long training stopped for the snapshot.
@@ -151,7 +152,7 @@ def write_checkpoint(
     """
     began = time.monotonic()
     complete = replace(manifest, tensors=snapshot.entries)
-    written, shared_bytes = _write_with_retries(target, bundle, snapshot, complete)
+    written, shared_bytes = _write_with_retries(target, planned, snapshot, complete)
     record_save(target, written, shared_bytes, snapshot_secs, time.monotonic() - began, taken_at)
     # The checkpoint is committed. A failure below does not make the save a failure.
     with best_effort(target.journal, "apply the keep policy"):
@@ -162,7 +163,7 @@ def write_checkpoint(
 
 
 def _write_with_retries(
-    target: SaveContext, bundle: IncrementalBundle, snapshot: Snapshot, manifest: Manifest
+    target: SaveContext, planned: PlannedBundle, snapshot: Snapshot, manifest: Manifest
 ) -> tuple[Manifest, int]:
     """Free space, write and commit a checkpoint; try again after a temporary error.
 
@@ -176,14 +177,14 @@ def _write_with_retries(
     new_anchors = sum(
         use.anchor is not None and use.anchor.tensors is not None for use in snapshot.anchors
     )
-    known_bytes = needed_bytes - bundle.new_bytes(snapshot)
+    forget = planned.bundle.forget
     room = partial(
         make_room,
         target,
         candidate,
         needed_bytes,
         new_anchors=new_anchors,
-        shared_bytes=known_bytes,
+        shared_bytes=planned.shared_bytes,
     )
 
     def before_another_try(state: RetryCallState) -> None:
@@ -194,6 +195,8 @@ def _write_with_retries(
         # the write cannot know.
         if isinstance(error, StorageError) and error.errno in NO_SPACE:
             room(refused=True)
+        else:
+            forget()  # the next try writes everything anew
 
     try:
         room()
@@ -205,7 +208,7 @@ def _write_with_retries(
             reraise=True,
         ):
             with attempt:
-                written, shared_bytes = _write_and_commit(target, bundle, snapshot, manifest)
+                written, shared_bytes = _write_and_commit(target, planned, snapshot, manifest)
                 target.index.add(written)
         # Checked before any other change on disk: another process may own the run by now.
         if target.permit.withdrawn:
@@ -219,13 +222,19 @@ def _write_with_retries(
 
 
 def _write_and_commit(
-    target: SaveContext, bundle: IncrementalBundle, snapshot: Snapshot, manifest: Manifest
+    target: SaveContext, planned: PlannedBundle, snapshot: Snapshot, manifest: Manifest
 ) -> tuple[Manifest, int]:
-    """Write the files of a checkpoint into a hidden directory, and commit it; returns as above."""
+    """Write the files of a checkpoint into a hidden directory, and commit it.
+
+    Returns:
+        as `_write_with_retries`.
+    """
     directory = begin_writing(target.files, target.index.layout, manifest.attempt)
-    drain = DataFileSync(directory) if bundle.new_bytes(snapshot) >= WORTH_BYTES else None
+    planned.share(target, directory)
+    drain = DataFileSync(directory) if planned.new_bytes >= WORTH_BYTES else None
     try:
-        tensors = bundle.write(target, snapshot, directory, manifest.step, drain)
+        with drain or nullcontext():
+            tensors = planned.write(directory, manifest.step)
         anchors = add_anchors(target, snapshot.anchors, directory, manifest)
         measured = drain.entry if drain else file_entry
         written = commit(
@@ -243,7 +252,7 @@ def _write_and_commit(
             ),
             permit=target.permit,
         )
-        bundle.committed(tensors, written)
+        planned.committed(target, tensors, written)
         note_written(snapshot.anchors, written)
         return written, tensors.shared_bytes
     finally:

@@ -26,12 +26,16 @@ class DataGroup:
         size_bytes: the size of their values in bytes.
         file: the data file in the newest checkpoint.
         index: TensorFlow's index of that file.
+        modified_ns: when the file was last changed, in nanoseconds since the epoch.
+        shares: how often it was shared since it was written.
     """
 
     keys: frozenset[str]
     size_bytes: int
     file: FileEntry
     index: bytes
+    modified_ns: int = 0
+    shares: int = 0
 
 
 @dataclass(frozen=True)

@@ -6,9 +6,8 @@ those with unchanged tensors are hard links to the files of the newest checkpoin
 
 from __future__ import annotations
 
-import errno
-from collections.abc import Mapping
-from contextlib import AbstractContextManager, nullcontext
+import stat
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -18,12 +17,37 @@ from ckptkit.bundle import merged_bundle, tensor_bundle
 from ckptkit.bundle.tensor_bundle import SUFFIX
 from ckptkit.errors import StorageError
 from ckptkit.layout import PREFIX, CheckpointName
+from ckptkit.log import logger
 from ckptkit.run.manifest import FileEntry, Manifest
 from ckptkit.run.save_context import SaveContext
-from ckptkit.storage.files import storage_errors
+from ckptkit.run.verify import file_entry
+from ckptkit.storage.files import NO_SPACE, storage_errors
 from ckptkit.tracking.snapshot import Snapshot
 from ckptkit.writing.data_groups import DataGroup, GroupPlan, plan_groups
 from ckptkit.writing.unchanged_tensors import ContentComparison, ContentRecord
+
+VERIFY_EVERY = 8
+"""A file is read and compared with its digest each time that it was shared so often.
+
+Otherwise a disk that loses one bit would spoil all later checkpoints of a process, unnoticed.
+"""
+
+
+@dataclass(frozen=True)
+class NewGroup:
+    """Settled tensors that a checkpoint has in a data file of their own for the first time.
+
+    Args:
+        keys: their keys.
+        size_bytes: the size of their values in bytes.
+        file_name: the name of the data file.
+        index: TensorFlow's index of that file.
+    """
+
+    keys: frozenset[str]
+    size_bytes: int
+    file_name: str
+    index: bytes
 
 
 @dataclass(frozen=True)
@@ -32,12 +56,11 @@ class WrittenBundle:
 
     Args:
         groups: the groups that it shares, with their files in this checkpoint.
-        new: the keys and the size in bytes of settled tensors in a file of their own, and the name
-            and the index of that file; None if there is none.
+        new: the group that later checkpoints may share, or None.
     """
 
     groups: tuple[DataGroup, ...] = ()
-    new: tuple[frozenset[str], int, str, bytes] | None = None
+    new: NewGroup | None = None
 
     def known_entry(self, name: str) -> FileEntry | None:
         """Return the size and digest of a shared file, so that it is not read again, or None.
@@ -53,150 +76,205 @@ class WrittenBundle:
         return sum(group.file.size_bytes for group in self.groups)
 
 
-class IncrementalBundle:
-    """The files of a session's checkpoints, and what they share. One thread uses it at a time."""
+class PlannedBundle:
+    """The files of the next checkpoint, as a comparison with the newest one has planned them.
 
-    def __init__(self) -> None:
-        self._record = ContentRecord()
-        self._comparison = ContentComparison({})
-        self._newest: CheckpointName | None = None
-        self._groups: tuple[DataGroup, ...] = ()
-        self._graph: tuple[frozenset[str], dict[str, tf.Tensor]] = (frozenset(), {})
+    Args:
+        bundle: see `IncrementalBundle`.
+        snapshot: the state to write.
+        comparison: the comparison of its tensors with the newest checkpoint.
+    """
 
-    def compare(self, snapshot: Snapshot) -> frozenset[str]:
-        """Compare a snapshot with the newest checkpoint that this session has written.
+    def __init__(
+        self, bundle: IncrementalBundle, snapshot: Snapshot, comparison: ContentComparison
+    ) -> None:
+        self.bundle, self._snapshot, self._comparison = bundle, snapshot, comparison
+        # Kept here, because an emergency save may be committed before this one is written.
+        self._newest, self._groups = bundle.newest, bundle.groups
+        self._sizes = {key: _size_of(tensor) for key, (_, tensor) in snapshot.tensors.items()}
+        self._plan = self._planned(self._groups)
 
-        Args:
-            snapshot: the state, which `write` writes next.
-
-        Returns:
-            The keys of tensors that have not changed.
-        """
-        self._comparison = self._record.compare(_tensors_of(snapshot))
+    @property
+    def unchanged(self) -> frozenset[str]:
+        """The keys of tensors that have not changed since the newest checkpoint."""
         return self._comparison.unchanged
 
-    def new_bytes(self, snapshot: Snapshot) -> int:
-        """Return the size in bytes of the data that `write` will write, at most.
+    @property
+    def shared_bytes(self) -> int:
+        """The size in bytes of the values that are on the disk already."""
+        return sum(group.size_bytes for group in self._plan.shared)
 
-        Args:
-            snapshot: the state that was compared.
-        """
-        plan = self._plan(_sizes_of(snapshot), self._groups)
-        return snapshot.size_bytes - sum(group.size_bytes for group in plan.shared)
+    @property
+    def new_bytes(self) -> int:
+        """The size in bytes of the values that `write` writes."""
+        return sum(self._sizes.values()) - self.shared_bytes
 
-    def write(
-        self,
-        target: SaveContext,
-        snapshot: Snapshot,
-        directory: Path,
-        step: int,
-        writing: AbstractContextManager[object] | None = None,
-    ) -> WrittenBundle:
-        """Write a snapshot as `ckpt-<step>` into a directory.
+    def share(self, target: SaveContext, directory: Path) -> None:
+        """Link the files of unchanged tensors, as the first parts of the next checkpoint.
+
+        If that fails, everything is written anew: all values are in memory.
 
         Args:
             target: where and how to write.
-            snapshot: the state that was compared.
             directory: the directory, which must exist and be empty.
+
+        Raises:
+            StorageError: If the disk is full.
+        """
+        # Nothing, if an earlier try has failed and the bundle has forgotten its groups.
+        self._plan = self._planned(self._groups if self.bundle.groups else ())
+        try:
+            for number, group in enumerate(self._plan.shared):
+                self._link(target, group, directory / merged_bundle.part_data(number))
+        except StorageError as error:
+            if error.errno in NO_SPACE:
+                raise
+            logger.debug("unchanged data is written again: %s", error)
+            self.bundle.forget()
+            self._plan = self._planned(())
+            with storage_errors("list", directory):
+                left = list(directory.iterdir())
+            for path in left:
+                target.files.remove_file(path)
+
+    def write(self, directory: Path, step: int) -> WrittenBundle:
+        """Write the changed values, and join all parts as `ckpt-<step>`.
+
+        Args:
+            directory: the directory with the parts that `share` has linked.
             step: the number in the files' names.
-            writing: a context that is entered while new data is written.
 
         Raises:
             StorageError: If the disk refuses.
         """
-        tensors, sizes = _tensors_of(snapshot), _sizes_of(snapshot)
-        plan = self._plan(sizes, self._groups)
-        if plan.shared and not self._share(target, plan, directory):
-            plan = self._plan(sizes, ())
+        plan, tensors = self._plan, self._snapshot.tensors
         if not plan.shared and not plan.new:
-            with writing or nullcontext():
-                tensor_bundle.write_tensors(snapshot, directory, step)
+            tensor_bundle.write_tensors(self._snapshot, directory, step)
             return WrittenBundle()
+        assert plan.rest, "the random states of the process always count as changed"
         parts = [
-            {key + SUFFIX: tensors[key] for key in sorted(keys)}
+            {key + SUFFIX: tensors[key][1] for key in sorted(keys)}
             for keys in (plan.rest, plan.new)
             if keys
         ]
-        parts[0] |= self._object_graph(frozenset(tensors), directory)
-        with writing or nullcontext():
-            indexes = merged_bundle.write_parts(parts, directory, first=len(plan.shared))
-        count = len(plan.shared) + len(parts)
-        merged_bundle.merge_parts(count, directory, step)
+        parts[0] |= self.bundle.object_graph(frozenset(tensors), directory / "graph")
+        first = len(plan.shared)
+        indexes = merged_bundle.write_parts(parts, directory, first)
+        count = first + len(parts)
+        shared = [group.index for group in plan.shared]
+        merged_bundle.merge_parts(shared, count, directory, step)
         names = [
             merged_bundle.data_file(f"{PREFIX}-{step}", number, count) for number in range(count)
         ]
         groups = tuple(
-            replace(group, file=replace(group.file, name=name))
+            replace(group, file=replace(group.file, name=name), shares=group.shares + 1)
             for group, name in zip(plan.shared, names, strict=False)
         )
-        size = sum(sizes[key] for key in plan.new)
-        new = (plan.new, size, names[-1], indexes[-1]) if plan.new else None
+        size_bytes = sum(self._sizes[key] for key in plan.new)
+        new = NewGroup(plan.new, size_bytes, names[-1], indexes[-1]) if plan.new else None
         return WrittenBundle(groups, new)
 
-    def committed(self, written: WrittenBundle, manifest: Manifest) -> None:
-        """Note that a checkpoint is the newest one now.
+    def committed(self, target: SaveContext, written: WrittenBundle, manifest: Manifest) -> None:
+        """Note that the checkpoint is the newest one now.
 
         Args:
+            target: where it was written.
             written: the result of `write`.
             manifest: the manifest of the checkpoint.
         """
-        self._record.remember(self._comparison)
-        self._newest, self._groups = manifest.name, written.groups
-        if written.new is not None:
-            keys, size_bytes, name, index = written.new
-            (file,) = (each for each in manifest.files if each.name == name)
-            self._groups += (DataGroup(keys, size_bytes, file, index),)
+        groups = written.groups
+        if (new := written.new) is not None:
+            (file,) = (each for each in manifest.files if each.name == new.file_name)
+            path = target.index.layout.checkpoint(manifest.name) / file.name
+            with suppress(OSError):  # then the next checkpoint does not share it
+                modified_ns = path.stat().st_mtime_ns
+                made = DataGroup(new.keys, new.size_bytes, file, new.index, modified_ns)
+                groups += (made,)
+        self.bundle.committed(manifest.name, groups, self._comparison)
 
-    def _plan(self, sizes: Mapping[str, int], groups: tuple[DataGroup, ...]) -> GroupPlan:
-        return plan_groups(sizes, self._comparison.unchanged, self._comparison.settled, groups)
+    def _planned(self, groups: tuple[DataGroup, ...]) -> GroupPlan:
+        settled = self._comparison.settled if self.bundle.can_link else frozenset()
+        return plan_groups(self._sizes, self._comparison.unchanged, settled, groups)
 
-    def _share(self, target: SaveContext, plan: GroupPlan, directory: Path) -> bool:
-        """Link the files of the shared groups, as the first parts of the next checkpoint.
+    def _link(self, target: SaveContext, group: DataGroup, linked: Path) -> None:
+        """Link the file of a group, if it is still as it was written.
 
-        Returns:
-            Whether that was possible; if not, the directory is empty again.
+        Raises:
+            StorageError: If it cannot be linked or read, or has changed.
         """
-        if self._newest is None:
-            return False
-        newest = target.index.layout.checkpoint(self._newest)
-        for number, group in enumerate(plan.shared):
-            linked = directory / merged_bundle.part_data(number)
-            try:
-                target.files.share(newest / group.file.name, linked)
-                with storage_errors("read", linked):
-                    # A link to a file that another program has shortened would be a bad checkpoint.
-                    is_whole = linked.stat().st_size == group.file.size_bytes
-            except StorageError as error:
-                # The keep policy or another program has removed the newest checkpoint.
-                if error.errno != errno.ENOENT:
-                    raise
-                is_whole = False
-            if not is_whole:
-                self._groups = ()
-                for path in directory.iterdir():
-                    target.files.remove_file(path)
-                return False
-            target.files.create(directory / merged_bundle.part_index(number), group.index)
-        return True
-
-    def _object_graph(self, keys: frozenset[str], directory: Path) -> dict[str, tf.Tensor]:
-        """Return what TensorFlow stores beside these values; it is the same at each save."""
-        known, graph = self._graph
-        if known != keys:
-            graph = merged_bundle.object_graph(sorted(keys), directory / "graph")
-            self._graph = (keys, graph)
-        return graph
+        assert self._newest is not None
+        source = target.index.layout.checkpoint(self._newest) / group.file.name
+        if not target.files.link(source, linked):
+            self.bundle.can_link = False
+            raise StorageError(f"The file system of {linked} has no hard links.")
+        with storage_errors("read", linked):
+            status = target.files.status(linked)
+        known = (group.file.size_bytes, group.modified_ns)
+        if (
+            status is None
+            or not stat.S_ISREG(status.st_mode)
+            or (status.st_size, status.st_mtime_ns) != known
+        ):
+            raise StorageError(f"Another program has changed {source}.")
+        if group.shares % VERIFY_EVERY == VERIFY_EVERY - 1:
+            with storage_errors("read", linked):
+                now = file_entry(linked)
+            if now.digest != group.file.digest:
+                raise StorageError(f"{source} is damaged.")
 
 
-def _tensors_of(snapshot: Snapshot) -> dict[str, tf.Tensor]:
-    return {key: tensor for key, (_, tensor) in snapshot.tensors.items()}
+class IncrementalBundle:
+    """The files of a session's checkpoints, and what the newest one has for others to share.
+
+    Attributes:
+        newest: the newest checkpoint that this session has written, or None.
+        groups: the groups of tensors in that checkpoint that may be shared.
+        can_link: whether the file system has hard links, as far as is known.
+    """
+
+    def __init__(self) -> None:
+        self._record = ContentRecord()
+        self.newest: CheckpointName | None = None
+        self.groups: tuple[DataGroup, ...] = ()
+        self.can_link = True
+        self._graphs: dict[frozenset[str], dict[str, tf.Tensor]] = {}
+
+    def plan(self, snapshot: Snapshot) -> PlannedBundle:
+        """Compare a snapshot with the newest checkpoint, and plan the files of the next one.
+
+        Args:
+            snapshot: the state.
+        """
+        tensors = {key: tensor for key, (_, tensor) in snapshot.tensors.items()}
+        return PlannedBundle(self, snapshot, self._record.compare(tensors))
+
+    def forget(self) -> None:
+        """Share nothing with the next checkpoint."""
+        self.groups = ()
+
+    def committed(
+        self, name: CheckpointName, groups: tuple[DataGroup, ...], comparison: ContentComparison
+    ) -> None:
+        """Note the newest checkpoint; see `PlannedBundle.committed`."""
+        self._record.remember(comparison)
+        self.newest, self.groups = name, groups
+
+    def object_graph(self, keys: frozenset[str], directory: Path) -> dict[str, tf.Tensor]:
+        """Return what TensorFlow stores beside these values; it is the same at each save.
+
+        Args:
+            keys: the keys of all values.
+            directory: a new directory for temporary files.
+        """
+        if keys not in self._graphs:
+            # Two: the weights of an evaluation are saved at some saves only.
+            self._graphs = dict(list(self._graphs.items())[-1:])
+            self._graphs[keys] = merged_bundle.object_graph(sorted(keys), directory)
+        return self._graphs[keys]
 
 
-def _sizes_of(snapshot: Snapshot) -> dict[str, int]:
-    """Return the sizes of the tensors in bytes; 0 for strings and variants, which do not say it."""
-    return {
-        key: 0
-        if tensor.dtype in (tf.string, tf.variant)
-        else tensor.dtype.size * int(tensor.shape.num_elements() or 0)
-        for key, tensor in _tensors_of(snapshot).items()
-    }
+def _size_of(tensor: tf.Tensor) -> int:
+    """Return the size of a tensor in bytes; 0 for strings and variants, which do not say it."""
+    if tensor.dtype == tf.string or tensor.dtype == tf.variant:
+        return 0
+    return int(tensor.dtype.size) * int(tensor.shape.num_elements() or 0)

@@ -17,9 +17,11 @@ Such tensors are a small part of a checkpoint, and there may be thousands of the
 """
 
 MOST_PATIENCE = 16
+"""The largest number of saves at which a tensor has to be the same before it counts as settled."""
 
 _SAMPLES = 4
 _SAMPLE_BYTES = 256
+"""A sample is four parts of so many bytes, spread over the tensor."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,9 +31,10 @@ class TensorContent:
     Args:
         form: the type and the shape.
         sample: a digest of a few short parts of the content.
-        digest: a digest of the whole content, or None if the sample had already changed.
+        digest: a digest of the whole content; None if it was not computed.
         calm: the number of saves in a row at which the content was the same as before.
         patience: the number of calm saves after which the tensor counts as settled.
+        pause: the number of saves for which no digest is computed, even if the sample is the same.
     """
 
     form: tuple[str, tuple[int, ...]]
@@ -39,6 +42,7 @@ class TensorContent:
     digest: bytes | None
     calm: int = 0
     patience: int = 1
+    pause: int = 0
 
     @property
     def is_settled(self) -> bool:
@@ -105,18 +109,22 @@ def _content(tensor: tf.Tensor, data: Any, known: TensorContent | None) -> Tenso
     sample = _sample(data)
     if known is None:
         return TensorContent(form, sample, _digest(data))
-    if known.form == form and known.sample == sample:
-        digest = _digest(data)
-        if known.digest in (digest, None):
-            # Without a digest of then, it may have changed.
-            calm = 0 if known.digest is None else known.calm + 1
-            return TensorContent(form, sample, digest, calm, known.patience)
-    else:
-        # Trained weights end here. To digest them all at each save would be work for nothing.
-        digest = None
-    # A tensor that changes now and then would spoil the file of settled ones each time. So what has
+    # What changes now and then would spoil the file of settled tensors each time. So what has
     # changed has to be calm for longer before it joins them: twice as long after each change.
-    return TensorContent(form, sample, digest, patience=min(2 * known.patience, MOST_PATIENCE))
+    longer = min(2 * known.patience, MOST_PATIENCE)
+    if known.form != form or known.sample != sample:
+        # Trained weights end here. To digest them all at each save would be work for nothing.
+        return TensorContent(form, sample, None, patience=longer)
+    if known.pause:
+        return TensorContent(form, sample, None, 0, known.patience, known.pause - 1)
+    digest = _digest(data)
+    if known.digest is None:  # it may have changed
+        return TensorContent(form, sample, digest, 0, known.patience)
+    if known.digest == digest:
+        return TensorContent(form, sample, digest, known.calm + 1, known.patience)
+    # The sample has missed the change, as it does if a few rows of an embedding change at a time.
+    # A large table is then not digested at each save.
+    return TensorContent(form, sample, None, 0, longer, pause=longer)
 
 
 def _bytes_of(tensor: tf.Tensor) -> Any:

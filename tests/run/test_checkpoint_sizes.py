@@ -11,7 +11,7 @@ from ckptkit.layout import CheckpointName
 from ckptkit.policies import Candidate
 from ckptkit.policies.keep_policies import KeepLatest
 from ckptkit.run.checkpoint_catalog import Checkpoint
-from ckptkit.run.checkpoint_sizes import bytes_together, own_bytes
+from ckptkit.run.checkpoint_sizes import own_bytes
 from ckptkit.run.data_anchor_entry import AnchorEntry, anchor_file
 from ckptkit.run.events import SpaceShort
 from ckptkit.run.intact_checkpoints import CheckpointIndex
@@ -39,10 +39,6 @@ def test_sizes():
     alone, took, shares = head(1), head(2, (2, 1)), head(3, (2, 1))
     other = head(4, (4, 1))
     assert [own_bytes(each) for each in (alone, took, shares, other)] == [10, 113, 10, 113]
-    assert bytes_together([]) == 0
-    assert bytes_together([alone, took, shares]) == 30 + 103
-    assert bytes_together([shares]) == 113
-    assert bytes_together([alone, took, shares, other]) == 40 + 206
 
 
 @pytest.mark.parametrize(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import errno
+import os
 import random
 import shutil
 import subprocess
@@ -70,9 +70,16 @@ def read(directory: Path, step: int, names: Any) -> Bits:
     return {name: as_bytes(reader.get_tensor(keys[name])) for name in names}
 
 
-def opened(run: str, state: dict[str, Any], keep: int = 1000) -> ckptkit.CheckpointManager:
-    never = ckptkit.EveryNSteps(10**9)
-    return ckptkit.CheckpointManager(run, state, save=never, keep=ckptkit.KeepLatest(keep))
+def opened(
+    run: str, state: dict[str, Any], keep: int = 1000, *, background: bool = True
+) -> ckptkit.CheckpointManager:
+    return ckptkit.CheckpointManager(
+        run,
+        state,
+        save=ckptkit.EveryNSteps(10**9),
+        keep=ckptkit.KeepLatest(keep),
+        background=background,
+    )
 
 
 def save(manager: ckptkit.CheckpointManager, step: int) -> None:
@@ -101,7 +108,7 @@ def many_saves(run: str, seed: int, saves: int) -> dict[str, Any]:
     chances = {name: rng.choice([0.0, 1.0, 0.2]) for name in state}
     chances |= {"frozen": 0.0, "seldom": 0.2, "always": 1.0}
     expected: dict[int, Bits] = {}
-    with opened(run, state) as manager:
+    with opened(run, state, background=rng.random() < 0.5) as manager:
         for step in range(1, saves + 1):
             for name, variable in state.items():
                 if step > 1 and rng.random() < chances[name]:
@@ -189,29 +196,64 @@ def a_flipped_bit(run: str, seed: int) -> dict[str, Any]:
     return {"having": having, "restored": at, "left": sorted(checkpoints(run))}
 
 
-def without_links(run: str, seed: int) -> list[int]:
-    """On a file system without hard links, unchanged files are copied."""
+def refused_links(run: str, seed: int, number: int) -> dict[str, Any]:
+    """A file system that refuses hard links: everything is written anew, and nothing fails."""
     from ckptkit.storage import files
 
     perform = files.FileSystem.do
+    tried = []
 
     def do(self: Any, operation: Any) -> None:
         if isinstance(operation, Link):
-            raise OSError(errno.EPERM, "no hard links")
+            tried.append(operation)
+            raise OSError(number, "no hard links")
         perform(self, operation)
 
     files.FileSystem.do = do  # type: ignore[method-assign]
     rng = random.Random(seed)
     state = {"frozen": tf.Variable(drawn(rng, (900_000,), "float32")), "b": tf.Variable(0.0)}
     with opened(run, state) as manager:
-        for step in range(1, 5):
+        for step in range(1, 6):
             state["b"].assign(step)
             save(manager, step)
     verify_all(run)
     for step, path in checkpoints(run).items():
         assert read(path, step, ["frozen"]) == bits({"frozen": state["frozen"]})
         assert all(each.stat().st_nlink == 1 for each in path.iterdir())
-    return shared_bytes(run)
+    return {"tried": len(tried), "shared": shared_bytes(run)}
+
+
+def a_bit_lost_while_training(run: str, seed: int, keep: int) -> int:
+    """A disk loses a bit of a shared file, and nothing shows it. Later checkpoints are good again.
+
+    Returns:
+        The step that the next process restores.
+    """
+    rng = random.Random(seed)
+    state = {"frozen": tf.Variable(drawn(rng, (900_000,), "float32")), "b": tf.Variable(0.0)}
+    with opened(run, state, keep) as manager:
+        for step in range(1, 25):
+            state["b"].assign(step)
+            save(manager, step)
+            if step == 5:
+                (path,) = [
+                    each
+                    for each in checkpoints(run)[step].glob("*.data-*")
+                    if each.stat().st_nlink > 1
+                ]
+                status = path.stat()
+                with path.open("r+b") as file:
+                    place = rng.randrange(status.st_size)
+                    file.seek(place)
+                    byte = file.read(1)[0]
+                    file.seek(place)
+                    file.write(bytes([byte ^ 1 << rng.randrange(8)]))
+                os.utime(path, ns=(status.st_atime_ns, status.st_mtime_ns))
+    wanted = bits(state)
+    state["frozen"].assign(tf.zeros([900_000]))
+    with opened(run, state, keep) as manager:
+        assert bits(state) == wanted
+        return manager.latest_step or 0
 
 
 def newest_deleted(run: str, seed: int, how: str) -> list[int]:
