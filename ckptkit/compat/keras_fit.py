@@ -162,6 +162,7 @@ class FitCall:
         data: the dataset or object with the batches of training, or None.
         evaluation_data: the same for evaluations.
         evaluation_steps: the batches of an evaluation, as given to `fit`, or None.
+        validation_freq: the epochs with an evaluation, as given to `fit`.
         is_split: whether a strategy splits the batches for several devices.
         reads_before: whether Keras has read a batch of the data before; see
             `reads_before_training`.
@@ -176,6 +177,7 @@ class FitCall:
     data: Any = None
     evaluation_data: Any = None
     evaluation_steps: int | None = None
+    validation_freq: Any = 1
     is_split: bool = False
     reads_before: bool = False
 
@@ -270,6 +272,7 @@ def fit_call(callback: Any) -> FitCall:
         _drawable(getattr(adapter, "py_dataset", dataset)),
         _drawable(fit.get("validation_data")),
         fit.get("validation_steps"),
+        fit.get("validation_freq", 1),
         isinstance(split, tf.distribute.DistributedDataset),
         reads_before_training(callback.model),
     )

@@ -87,6 +87,9 @@ class ReplicatedLeaf(VariableLeaf):
             return tf.identity(self.components[number].read_value())
 
     def assign(self, tensors: Mapping[str, tf.Tensor]) -> None:
+        if len(tensors) > 1 and not self.may_differ:
+            # They had become different in an earlier attempt, so each is saved from now on.
+            self.checks.differ = True
         # A replica that was left out has the bits of the first one.
         for number, component in enumerate(self.components):
             component.assign(tensors.get(replica_part(number), tensors[""]))

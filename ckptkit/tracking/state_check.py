@@ -19,6 +19,7 @@ from ckptkit.tracking.leaves import python_accessors
 from ckptkit.tracking.object_classification import classify
 from ckptkit.tracking.object_kinds import OBJECT
 from ckptkit.tracking.reachable_objects import walk
+from ckptkit.tracking.strategy_check import build_optimizer
 from ckptkit.tracking.tracker import RESERVED_NAMES, optimizers_in
 
 _NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_-]*")
@@ -177,7 +178,7 @@ def ensure_built(state: Mapping[str, Any]) -> None:
             and isinstance(optimizer, keras.optimizers.Optimizer)
             and not optimizer.built
         ):
-            optimizer.build(entry.trainable_variables)
+            build_optimizer(optimizer, entry.trainable_variables)
     # A second loop, because a compiled model builds its optimizer above, and the same optimizer may
     # also be an entry of the state.
     for name, _, entry in entries:
@@ -194,7 +195,7 @@ def ensure_built(state: Mapping[str, Any]) -> None:
                     f"and its model is unknown. Build it first: "
                     f"{named}.build(the_model_that_it_trains.trainable_variables)."
                 )
-            optimizer.build(models[0].trainable_variables)
+            build_optimizer(optimizer, models[0].trainable_variables)
 
 
 def _named_entries(name: str, where: str, value: Any) -> list[tuple[str, str, Any]]:

@@ -6,7 +6,8 @@ the other workers, or joins one of their operations and destroys its result.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
+from contextlib import nullcontext
 from typing import Any
 
 import keras
@@ -153,3 +154,19 @@ def _described(strategy: Any) -> str:
     tasks = resolver.cluster_spec().as_dict() if resolver is not None else {}
     workers = sum(len(addresses) for addresses in tasks.values())
     return _name_of(strategy) + (f" with {workers} workers" if workers > 1 else "")
+
+
+def build_optimizer(optimizer: Any, variables: Sequence[Any]) -> None:
+    """Make the variables of an optimizer in the scope of the strategy that has its model.
+
+    TensorFlow refuses to make them outside of the scope.
+
+    Args:
+        optimizer: a Keras optimizer.
+        variables: the trainable variables of the model.
+    """
+    raw = (getattr(each, "value", each) for each in variables)
+    strategies = (getattr(each, "distribute_strategy", None) for each in raw)
+    strategy = next((each for each in strategies if each is not None), None)
+    with nullcontext() if strategy is None else strategy.scope():
+        optimizer.build(variables)

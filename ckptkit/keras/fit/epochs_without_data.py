@@ -47,11 +47,15 @@ def epochs_left_out(
     # A call that is new must come after one that has built and traced everything.
     first = position.epoch if position.now.calls else position.epoch - 1
     done = first - position.first_epoch
+    # An evaluation that is new, or missing now, is noticed only if the past ones are run through.
+    if call.validates != bool(position.evaluations):
+        return everything
     if not position.evaluations:
         return EpochsLeftOut(first)
     # With `validation_freq`, some epochs have no evaluation.
     same_each_time = (
         position.evaluation_drawn_again is None
+        and call.validation_freq == 1
         and len(position.evaluations) == len(position.epochs)
         and _draws_nothing(call.evaluation_data)
     )
@@ -102,6 +106,11 @@ class PastEpochs:
             return False
         return epoch - self._position.first_epoch < self._orders.passes
 
+    def _restores_in(self, epoch: int) -> bool:
+        """Return whether the iterator of an epoch gets the orders with which it began."""
+        orders = self._orders
+        return orders is not None and epoch - self._position.first_epoch == orders.passes
+
     def met(self, iterator: Any, epoch: int) -> None:
         """Examine the data, before its first batch is read.
 
@@ -135,7 +144,12 @@ class PastEpochs:
         less: Any = None
         if self.are_skipped(epoch):
             less = NoBatches()
-        elif self.counters is not None and epoch < self._position.epoch and self._is_steady:
+        elif (
+            self.counters is not None
+            and epoch < self._position.epoch
+            and self._is_steady
+            and not self._restores_in(epoch)  # which needs a whole iterator
+        ):
             less = self.counters
         if less is not None:
             self._dataset = keras_fit.iterate_over(self._epoch_iterator, less)
@@ -156,10 +170,9 @@ class PastEpochs:
         Returns:
             The orders, if they are those of this epoch.
         """
-        orders = self._orders
-        if orders is None or epoch - self._position.first_epoch != orders.passes:
+        if self._orders is None or not self._restores_in(epoch):
             return None
         if not self._restored:
             self._restored = True
-            orders.restore(iterator)
-        return orders
+            self._orders.restore(iterator)
+        return self._orders

@@ -68,12 +68,16 @@ class SkippedPasses:
         )
         evaluations = EvaluationReplay(position)
         evaluation_iterator = keras_fit.new_evaluation_iterator(self.call)
+        evaluation_call = replace(self.call, epoch_iterator=evaluation_iterator)
         for done, _ in enumerate(position.epochs, start=1):
             training.epoch_began(position.first_epoch + done - 1)
             keras_fit.run_pass(self.call.epoch_iterator, training.replay_call)
             # With `validation_freq`, some epochs have no evaluation.
             due = len(position.evaluations) * done // len(position.epochs)
             while evaluation_iterator is not None and evaluations.begun < due:
+                if self.call.reads_before:
+                    # Under a strategy, Keras reads a batch before each evaluation.
+                    draw_batches(keras_fit.new_iterator(evaluation_call), 1)
                 evaluation_iterator.reset()
                 evaluations.evaluation_began(evaluation_iterator)
                 keras_fit.run_pass(evaluation_iterator, evaluations.replay_call)

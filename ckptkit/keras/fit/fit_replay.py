@@ -302,7 +302,9 @@ class EvaluationReplay:
         drawn_again = self._position.evaluation_drawn_again is not None
         if self._seen == 1 and self._calls == 0 and not drawn_again:
             self._cached = uses_cache(iterator)
-            self._repeats = repeats_orders_in_pass(iterator, endless=True)
+            self._repeats = tf_iterators.has_dataset(iterator) and repeats_orders_in_pass(
+                iterator, endless=True
+            )
             self._counters = counters_of(iterator)
         draws_all = drawn_again or self._repeats or (self._cached and self._index == 0)
         if self._calls >= made.calls:
@@ -310,7 +312,7 @@ class EvaluationReplay:
                 # To find the end is also a draw, which a generator notices.
                 draw_batches(iterator, 1)
             raise StopIteration
-        if self._counters is not None and not isinstance(iterator, tf.data.Iterator):
+        if self._counters is not None and not tf_iterators.has_dataset(iterator):
             if self._calls == 0:
                 self._counters.read_first()
         elif draws_all:

@@ -19,6 +19,7 @@ from ckptkit.keras.fit.plain_logs import named_logs
 from ckptkit.keras.fit.same_data_check import note_data, start_training
 from ckptkit.position import RunPosition
 from ckptkit.session.phase import SessionPhase
+from ckptkit.tracking.strategy_check import build_optimizer
 
 DATA_ENDED = (StopIteration, tf.errors.OutOfRangeError)
 """The errors that a train or test function raises at the end of the data."""
@@ -153,4 +154,4 @@ def _build_optimizer(model: Any) -> None:
     """Make the variables of a model's optimizer, as Keras does in the next step."""
     optimizer = model.optimizer
     if model.built and optimizer is not None and not optimizer.built:
-        optimizer.build(model.trainable_variables)
+        build_optimizer(optimizer, model.trainable_variables)

@@ -49,8 +49,7 @@ def make(kind: str) -> tuple[dict[str, Any], Any]:
     lower, upper = weights[:2], weights[2:]
     if kind == "two_optimizers":
         first.build(lower), second.build(upper)
-    else:
-        first.build(weights)
+    # Else the manager builds the optimizer, outside of the strategy's scope.
     state: dict[str, Any] = {"model": model, "metric": metric, "noise": noise, "count": count}
     state["optimizers"] = [first, second] if kind == "two_optimizers" else [first]
 
