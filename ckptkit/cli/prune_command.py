@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from functools import reduce
 from operator import or_
 
@@ -16,7 +16,7 @@ from ckptkit.cli.owned_run import check_not_owned, own_run
 from ckptkit.cli.plain_text import count, plain
 from ckptkit.cli.progress_line import progress
 from ckptkit.errors import CheckpointError
-from ckptkit.layout import RunLayout
+from ckptkit.layout import CheckpointName, RunLayout
 from ckptkit.log import size
 from ckptkit.policies import KeepBest, KeepEveryNSteps, KeepLatest, KeepPolicy, inferred_direction
 from ckptkit.run.checkpoint_catalog import Checkpoint
@@ -64,7 +64,7 @@ def command(
     if dry_run:
         judged = _review(found, policy)
         if as_json:
-            print_json(_as_json(run, judged, [], dry_run=True))
+            print_json(_as_json(run, judged, _sizes(judged), [], dry_run=True))
         else:
             _show(judged)
             going = [each for each in judged if not each.stays]
@@ -80,6 +80,7 @@ def command(
         _show(judged)
     going = [each for each in judged if not each.stays]
     files = files_of(going)
+    sizes = _sizes(judged)  # before the manifests are gone
     if going:
         freed = size(freed_bytes(files.values()))
         confirm(
@@ -88,7 +89,7 @@ def command(
         )
     removed = _remove(found.layout, policy, judged) if going else []
     if as_json:
-        print_json(_as_json(run, judged, removed, dry_run=False))
+        print_json(_as_json(run, judged, sizes, removed, dry_run=False))
     else:
         freed = size(freed_bytes([files[each.checkpoint.name] for each in removed]))
         print_line(f"\ndeleted {count(len(removed), 'checkpoint')} ({freed})")
@@ -195,8 +196,23 @@ def _show(judged: Sequence[Judged]) -> None:
     )
 
 
+def _sizes(judged: Sequence[Judged]) -> dict[CheckpointName, int | None]:
+    """Return the sizes of checkpoints in bytes; None for one that cannot be read."""
+    return {
+        each.checkpoint.name: each.checkpoint.head.size_bytes
+        if each.checkpoint.problem is None
+        else None
+        for each in judged
+    }
+
+
 def _as_json(
-    run: str, judged: Sequence[Judged], removed: Sequence[Judged], *, dry_run: bool
+    run: str,
+    judged: Sequence[Judged],
+    sizes: Mapping[CheckpointName, int | None],
+    removed: Sequence[Judged],
+    *,
+    dry_run: bool,
 ) -> dict[str, object]:
     gone = {each.checkpoint.name for each in removed}
     checkpoints = [
@@ -207,9 +223,7 @@ def _as_json(
             "stays": each.stays,
             "reason": each.reason,
             "removed": each.checkpoint.name in gone,
-            "size_bytes": each.checkpoint.head.size_bytes
-            if each.checkpoint.problem is None
-            else None,
+            "size_bytes": sizes[each.checkpoint.name],
         }
         for each in judged
     ]

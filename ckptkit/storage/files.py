@@ -319,36 +319,25 @@ class FileSystem:
             self.do(Rename(source, target))
 
     def link(self, source: Path, target: Path) -> bool:
-        """Give a durable file that never changes a second name.
-
-        The name is durable after `sync_dir` of its directory.
-
-        Returns:
-            Whether that was possible; False if the file system has no hard links, or no more.
-        """
+        """Give a durable file a second name; return whether the file system has hard links."""
         with storage_errors(f"link {source.name} to", target):
             try:
                 self.do(Link(source, target))
+                return True
             except OSError as error:
                 if error.errno not in _NO_LINKS:
                     raise
                 return False
-        return True
 
     def share(self, source: Path, target: Path) -> None:
-        """Give a durable file that never changes a second name; copy it if that is not possible.
-
-        Some file systems have no hard links, and others limit their number. The name is durable
-        after `sync_dir` of its directory, and a copy after `sync_file`.
-        """
-        with storage_errors(f"link {source.name} to", target):
-            if self.link(source, target):
-                return
-            with self.open_read(source) as file:
-                self.do(CreateFile(target))
-                with self._whole_or_gone(target):
-                    while chunk := file.read(_COPIED_BYTES):
-                        self.do(Append(target, chunk))
+        """Link a file as `link` does, or copy it; a copy is durable after `sync_file`."""
+        if self.link(source, target):
+            return
+        with storage_errors("write", target), self.open_read(source) as file:
+            self.do(CreateFile(target))
+            with self._whole_or_gone(target):
+                while chunk := file.read(_COPIED_BYTES):
+                    self.do(Append(target, chunk))
 
     def remove_file(self, path: Path) -> None:
         """Remove a file, if it exists."""

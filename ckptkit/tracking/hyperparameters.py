@@ -140,9 +140,10 @@ def iterations_of(optimizer: Any) -> int:
     Args:
         optimizer: a Keras optimizer.
     """
-    # Read from its value: a Keras variable whose value is not a plain tf.Variable cannot be
-    # converted directly.
-    return int(optimizer.iterations.value.numpy())
+    iterations = optimizer.iterations
+    # Under a strategy, a Keras variable cannot be converted directly. With accumulated gradients,
+    # it is a tensor.
+    return int(getattr(iterations, "value", iterations).numpy())
 
 
 def as_json(values: Mapping[str, object]) -> Hyperparameters:

@@ -190,17 +190,6 @@ def test_a_strategy_of_one_device(trainings, run):
     assert trainings.bits(resumed, resumed.optimizer) == trainings.bits(whole, whole.optimizer)
 
 
-def test_a_strategy_of_several_devices(trainings, run):
-    with trainings.tf.distribute.MirroredStrategy(["CPU:0"]).scope():
-        made = trainings.model()
-    with pytest.raises(
-        ckptkit.ConfigError,
-        match=r"under MirroredStrategy, and training on several devices or workers",
-    ):
-        trainings.fit(run, made)
-    assert not run.exists()
-
-
 def test_several_workers(trainings, run, monkeypatch):
     config = {"cluster": {"worker": ["a:1", "b:1"]}, "task": {"type": "worker", "index": 0}}
     monkeypatch.setenv("TF_CONFIG", json.dumps(config))
