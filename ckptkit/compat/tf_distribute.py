@@ -49,8 +49,8 @@ def splits_evenly(dataset: tf.data.Dataset, replicas: int, size: int) -> bool:
     policy = dataset.options().experimental_distribute.auto_shard_policy
     if policy != AutoShardPolicy.AUTO:
         return bool(policy != AutoShardPolicy.DATA)
-    # Names of files are small. The question copies the tensors of a dataset, so large ones answer.
-    if any(each.dtype != tf.string for each in _source_tensors(dataset)):
+    # The question copies the tensors of a dataset. Large ones are data, not names of files.
+    if any((each.shape.num_elements() or 0) > 10**7 for each in _source_tensors(dataset)):
         return False
     split = dataset.rebatch(distribute.batch_sizes_for_worker(size, 1, replicas, 0))
     sharded = tf.raw_ops.AutoShardDataset(

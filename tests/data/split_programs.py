@@ -19,8 +19,8 @@ def splits(seed: int, directory: str) -> list[tuple[str, Any, Any]]:
     found = []
     for devices in (2, 4, 8):
         strategy = tf.distribute.MirroredStrategy([f"CPU:{number}" for number in range(devices)])
-        for policy in ("OFF", "AUTO", "DATA", "FILE"):
-            for kind in ("range", "slices", "text", "padded", "unknown"):
+        for policy in ("OFF", "AUTO", chance.choice(("DATA", "FILE"))):
+            for kind in ("text", chance.choice(("range", "slices", "padded", "unknown"))):
                 rows, size = chance.randrange(1, 40), chance.randrange(1, 20)
                 rest = chance.random() < 0.3 and rows >= size
                 data = _dataset(kind, rows, size, rest, Path(directory))
@@ -64,4 +64,6 @@ def _dataset(kind: str, rows: int, size: int, rest: bool, directory: Path) -> tf
 
 
 def _local(strategy: Any, value: Any) -> list[list[Any]]:
-    return [part.numpy().tolist() for part in strategy.experimental_local_results(value)]
+    return [
+        part.numpy().astype(int).tolist() for part in strategy.experimental_local_results(value)
+    ]
