@@ -78,7 +78,7 @@ def epochs(session: Session, total: int) -> Iterator[int]:
 
 def batches(session: Session, dataset: Iterable[Any], strategy: Any = None) -> Iterator[Any]:
     """Yield the batches of one epoch, split for the replicas of a strategy if there is one."""
-    split = splitter(strategy)
+    split = splitter(dataset, strategy)
     # After a break, the generator of batches has to end at once, not when it is collected.
     with session.loop.training(), closing(session.tracked.data.batches(dataset)) as batches:
         while True:
