@@ -28,6 +28,8 @@ def distributed_variable_of(component: Any) -> Any:
 def batch_size_of(dataset: tf.data.Dataset) -> int | None:
     """Return the batch size by which TensorFlow splits a dataset for replicas, or None if unknown.
 
+    Reason: TensorFlow finds it by looking through the pipeline, in a function that is not public.
+
     Args:
         dataset: the dataset; none of it is read.
     """

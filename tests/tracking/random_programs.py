@@ -116,7 +116,7 @@ def older_checkpoint(run: str) -> list[bool]:
     tf.random.set_seed(3)
     model = tiny_model()
     manager = ckptkit.CheckpointManager(run, {"model": model})
-    own = manager.open_session().random
+    own = manager.open_session().tracked.random
     state = own.get_state()
     del state["tensorflow"]
     expected = random.random()
