@@ -146,7 +146,7 @@ def test_the_newest_version_or_the_one_that_is_named(tmp_path):
     assert ckptkit.load_exported(tmp_path / "2")(one).item() == 2.0
     with pytest.raises(ckptkit.CheckpointNotFoundError, match=r"3\. Expected one of: 2, 10\."):
         ckptkit.load_exported(tmp_path, 3)
-    with pytest.raises(ckptkit.ConfigError, match="leave it out"):
+    with pytest.raises(ckptkit.ConfigError, match="Leave version out"):
         ckptkit.load_exported(tmp_path / "2", version=2)
     (tmp_path / "10" / "saved_model.pb").write_bytes(b"\xff\xff\xff")
     with pytest.raises(ckptkit.CorruptCheckpointError, match="cannot load"):

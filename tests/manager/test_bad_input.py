@@ -402,8 +402,10 @@ def test_a_full_disk(program, tmp_path):
     m.restore_or_initialize()
     for step in (1, 2):
         weight.assign([step, -step])
+        big.assign(tf.fill([300_000], float(step)))  # or the checkpoints would share its file
         m.save(step)
     weight.assign([3, -3])
+    big.assign(tf.fill([300_000], 3.0))
     full = refused(m.save, 3)
     again = refused(m.save, 3)
     names = sorted(path.name for path in (run / "checkpoints").iterdir())
