@@ -182,11 +182,6 @@ class FitCall:
     reads_before: bool = False
 
     @property
-    def keeps_iterators(self) -> bool:
-        """Whether an epoch continues with the iterator of the one before."""
-        return getattr(self.epoch_iterator, "steps_per_epoch", None) is not None
-
-    @property
     def sources(self) -> list[Any]:
         """The sources of batches: tf.data datasets and the user's objects."""
         return [each for each in (self.data, self.evaluation_data) if each is not None]

@@ -129,7 +129,9 @@ class PlannedBundle:
         except StorageError as error:
             if error.errno in NO_SPACE:
                 raise
-            logger.debug("unchanged data is written again: %s", error)
+            if self.bundle.can_link:
+                # Not only this save's concern: earlier checkpoints may have the same file.
+                logger.warning("unchanged data is written anew, and not shared: %s", error)
             self.bundle.forget()
             self._plan = self._planned(())
             with storage_errors("list", directory):
@@ -220,7 +222,10 @@ class PlannedBundle:
             with storage_errors("read", linked):
                 now = file_entry(linked)
             if now.digest != group.file.digest:
-                raise StorageError(f"{source} is damaged.")
+                raise StorageError(
+                    f"{source} is damaged, and so is every checkpoint that shares it. Find them "
+                    "with: ckptkit verify"
+                )
 
 
 class IncrementalBundle:

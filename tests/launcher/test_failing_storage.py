@@ -94,7 +94,7 @@ def test_without_a_further_thread_the_launcher_supervises_and_records_all(launch
     assert [event.cause for event in launched.told(LaunchEnded)] == ["preempted", "finished"]
     assert launched.stdout == "hello\nhello\n"
     for name in names:
-        assert f"without its thread {name}: " in launched.stderr
+        assert f"without its thread {name}, which could not be started: " in launched.stderr
 
 
 def test_no_training_is_started_whose_output_nobody_could_read(launch, tmp_path):

@@ -52,7 +52,7 @@ def outside_a_turn(run: str, number: str, where: str) -> None:
         elif where == "after the loop":
             list(m.steps(3))
             ask()
-    print("went on", flush=True)
+    print("trained on", flush=True)
 
 
 def by_close(run: str) -> None:
@@ -74,7 +74,7 @@ def in_a_loop_of_saves(run: str, number: str, at: str) -> None:
                 send(signal.Signals[number])()
             if step % 3 == 0:
                 m.save(step)
-    print("went on", flush=True)
+    print("trained on", flush=True)
 
 
 def with_a_handler_from_before(run: str) -> None:

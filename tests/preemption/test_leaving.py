@@ -24,7 +24,7 @@ LEAVING = "tests.preemption.leaving:"
 def test_a_signal_outside_of_a_turn_is_served(tf_call, tmp_path, where, step, number, code):
     run = tmp_path / "run"
     process = tf_call(LEAVING + "outside_a_turn", str(run), number, where).check(code=code)
-    assert "went on" not in process.stdout
+    assert "trained on" not in process.stdout
     assert [(event.step, event.reason) for event in recorded(run, events.RunPreempted)] == [
         (step, number)
     ]
@@ -38,12 +38,12 @@ def test_a_loop_that_only_saves_stops_at_its_next_save(tf_call, tmp_path, seed, 
     run, at = tmp_path / "run", random.Random(seed).randrange(1, 16)
     program = LEAVING + "in_a_loop_of_saves"
     process = tf_call(program, str(run), number, str(at)).check(code=code)
-    assert "went on" not in process.stdout
+    assert "trained on" not in process.stdout
     step = -(-at // 3) * 3
     assert [event.step for event in recorded(run, events.RunPreempted)] == [step]
     assert ckptkit.open_run(run).find("latest").step == step
     process = tf_call(program, str(run), number, "0").check()
-    assert process.stdout == "went on\n"
+    assert process.stdout == "trained on\n"
     assert ckptkit.open_run(run).find("latest").step == 18
 
 

@@ -1,4 +1,4 @@
-"""A state that was saved on some devices is restored on others, and what that changes is said."""
+"""A state that was saved on some devices is restored on others; the journal names the changes."""
 
 from __future__ import annotations
 

@@ -62,7 +62,7 @@ def batches_from_start(manifest: Manifest, position: FitPosition, call: keras_fi
     """
     if not call.is_split or position.drawn_again is not None:
         return redrawn_batches(manifest).from_start
-    calls = position.train_calls if call.keeps_iterators else position.now.calls
+    calls = position.train_calls if keras_fit.may_keep_iterators(call) else position.now.calls
     return redrawn_batches(manifest).from_start or calls * position.per_call
 
 
@@ -77,6 +77,6 @@ def reason_not_countable(
         call: what the `fit` was called with, under a strategy.
     """
     ended = any(each.ended for each in position.epochs)
-    if call.keeps_iterators and ended and not redrawn_batches(manifest).from_start:
+    if keras_fit.may_keep_iterators(call) and ended and not redrawn_batches(manifest).from_start:
         return "Keras has made new iterators when the data had ended"
     return None
