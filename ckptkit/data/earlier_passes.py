@@ -1,4 +1,8 @@
-"""Reads earlier passes of a loop again, as far as their shuffles and generators need that."""
+"""Repeats earlier passes over the data, so that shuffles and generators continue as before.
+
+A resumed run makes the iterator of each earlier pass again, because each pass changes their state.
+It reads all batches of it, one batch or none: the least that leads to the same state.
+"""
 
 from __future__ import annotations
 

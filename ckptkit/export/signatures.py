@@ -139,9 +139,9 @@ def check_signatures(signatures: object) -> dict[str, Any]:
         function = value[0] if isinstance(value, tuple) and len(value) == 2 else value
         if not callable(function):
             raise ConfigError(
-                "A signature is a function, a tf.function, a Keras model or layer, or a tuple of "
-                f"one and the form of its inputs (tf.TensorSpec). Received for {name!r}: "
-                f"{value!r}."
+                "A signature is a function, a tf.function, a Keras model or a Keras layer. To give "
+                "the form of its inputs, pass a tuple such as (function, [tf.TensorSpec(...)]). "
+                f"Received for {name!r}: {value!r}."
             )
     return dict(signatures)
 

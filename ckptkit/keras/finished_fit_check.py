@@ -24,20 +24,20 @@ def note_finished_model(layout: RunLayout, model: Any) -> None:
 def check_not_finished_by_another(
     layout: RunLayout, checkpoint: Checkpoint, model: Any, epochs: int
 ) -> None:
-    """Check that this process has not finished the run with another model.
+    """Refuse a `fit` with a new model if this process has finished the run with another one.
 
-    A notebook that builds its model again and asks for more epochs continues the run. A loop over
-    folds asks for the same.
+    A larger `epochs` is allowed: a notebook may build its model again and continue the run. A loop
+    over folds builds a new model for the same `epochs`, so it is refused.
 
     Args:
         layout: the layout of the run.
-        checkpoint: the newest one.
-        model: the model that is to be trained.
-        epochs: of the whole run, as this `fit` asks for them.
+        checkpoint: the newest checkpoint.
+        model: the model to train.
+        epochs: the number of epochs of the whole run that this `fit` requests.
 
     Raises:
-        ConfigError: If it has, for example in a loop over folds, a tuner or a repeated notebook
-            cell.
+        ConfigError: If another model has finished the run in this process, and `epochs` requests
+            nothing more. Causes are a loop over folds, a tuner, or a notebook cell that ran again.
     """
     asks_for_more = epochs > max(checkpoint.manifest.epoch, checkpoint.manifest.total or 0)
     if not asks_for_more and is_finished_by_others(layout, {"model": model}):

@@ -147,7 +147,7 @@ def group_at(parent: Any, name: str) -> Any:
         found = _own(found, part)
         if not isinstance(found, h5py.Group):
             raise CorruptCheckpointError(
-                f"{_where(found)} is not a group. Expected one of Keras' groups of weights."
+                f"{_where(found)} is not an HDF5 group. Keras stores the weights of a layer in one."
             )
     return found
 
@@ -170,7 +170,7 @@ def dataset_at(group: Any, name: str) -> Any:
     found = _own(parent, last)
     if not isinstance(found, h5py.Dataset):
         raise CorruptCheckpointError(
-            f"{_where(found)} is not a dataset. Expected the values of a weight."
+            f"{_where(found)} is not an HDF5 dataset. Keras stores the values of a weight in one."
         )
     check_dataset(found)
     return found

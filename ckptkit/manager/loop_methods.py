@@ -120,10 +120,11 @@ class TrainingLoops:
         self._slot.opened().stopping.request(reason)
 
     def safe_point(self) -> None:
-        """Serve a request to stop inside a turn.
+        """If a stop was requested, save the state and leave the loop here.
 
-        Call it after the turn's training, for example during a long evaluation. If a stop was
-        requested, the turn counts as done.
+        A turn is one run through the loop's body. Call this inside the body, after the training of
+        the turn, for example during a long evaluation. The turn counts as done if the loop stops
+        here.
 
         Raises:
             ConfigError: If the run is not open, or it is called inside a tf.function.

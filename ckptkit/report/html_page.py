@@ -1,9 +1,9 @@
 """Renders the report as one self-contained HTML file: a document, and the script that draws it.
 
-The script consists of the modules in `page/`, joined into one text. Text from journals is data in
-it: JSON without any `<`, so that nothing can end the script element, and the script turns it into
-text nodes. A Content-Security-Policy (CSP Level 3, W3C) allows this one script, by its digest, and
-nothing else.
+The script consists of the modules in `page/`, joined into one text. The page embeds the document
+as JSON, which contains text from journals. Every `<` in it is escaped, so that no text can end the
+script element. The script shows such text as plain text, never as HTML. A Content-Security-Policy
+(CSP Level 3, W3C) allows only this script and this style sheet, each by its digest.
 """
 
 from __future__ import annotations

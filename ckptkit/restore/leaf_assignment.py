@@ -40,13 +40,14 @@ def assign_all(new: Sequence[tuple[Leaf, Mapping[str, tf.Tensor]]]) -> None:
 
 
 def refresh_layer_constants(objects: Sequence[Any]) -> bool:
-    """Recompute the constants that layers derive from their variables, as Normalization does.
+    """Recompute the mean and variance that a Normalization layer derives from its weights.
 
-    Traced functions of Keras contain the old constants. They are deleted, so that Keras traces them
-    again, except the train function of a running `fit`, which the caller handles.
+    Functions that Keras has traced still contain the old constants. If a constant changes, the test
+    and predict functions are deleted, so that Keras traces them again. The train function stays;
+    the caller must renew it.
 
     Args:
-        objects: all objects that the state leads to.
+        objects: the objects to search for layers and models; pass all that the state contains.
 
     Returns:
         Whether a constant has changed.

@@ -118,10 +118,11 @@ class LoopProgress:
             raise
         if not mine and not turn.counted:
             raise ConfigError(
-                "manager.data(...) counts steps, and so does the loop around it, so the steps of "
-                "the run would be counted twice. Iterate over the inner data without "
-                "manager.data, and put its iterator into state if it continues from turn to turn. "
-                "Or iterate over both at once with zip(manager.data(a), manager.data(b))."
+                "Two nested loops both count steps here, so the steps of the run would be counted "
+                "twice. In the inner loop, iterate over the plain dataset, without manager.data "
+                "or manager.steps. If its iterator must continue from turn to turn, put that "
+                "iterator into state. To read two datasets together, use "
+                "zip(manager.data(a), manager.data(b))."
             )
 
     def count_turn(self) -> None:

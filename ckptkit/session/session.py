@@ -110,7 +110,7 @@ class Session(SessionBase):
     # -- at safe points and at the end of training
 
     def safe_point(self) -> None:
-        """Serve a request to stop inside a turn whose training is done, and count the turn.
+        """If a stop was requested, count the turn as done, save the state and leave the loop.
 
         Raises:
             Preempted: After a request to stop, with the state saved.

@@ -103,12 +103,16 @@ class ObjectDecoder:
     # -- contents
 
     def contents(self, kind: Kind, form: Any, live: Any) -> Any:
-        """Return the saved contents of an object.
+        """Decode the contents of one object from their form in the checkpoint.
 
         Args:
-            kind: the kind of the object.
-            form: the form of its contents.
-            live: its current contents, for parts that were not saved; None for a new object.
+            kind: what sort of object it is, such as a list or a dictionary.
+            form: the contents as the checkpoint stores them, in JSON.
+            live: the present contents of the program's object; None if the object is new. A list
+                or dictionary keeps each of these values that was not saved.
+
+        Returns:
+            A list, or a dictionary by attribute name for a kind that saves attributes separately.
         """
         if isinstance(kind, StateKind):
             return [self._state(form)]
