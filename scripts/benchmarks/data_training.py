@@ -13,6 +13,8 @@ from pathlib import Path
 from typing import Any
 
 BATCH = 32
+clock = time.perf_counter
+"""The clock of all figures; `data_position.py --clock cpu` sets another one."""
 WEIGHTS = 1 << 18
 """The weights of the model, whatever a row has: 1 MB, and 3 MB with Adam."""
 
@@ -181,10 +183,10 @@ class PlainSaves:
         import tensorflow as tf
 
         if step % self.every == self.every // 2:
-            began = time.perf_counter()
+            began = clock()
             state = tf.train.Checkpoint(model=model, iterator=iterator)
             state.write(str(self.directory / f"ckpt-{step}"))
-            self.found.append(time.perf_counter() - began)
+            self.found.append(clock() - began)
 
 
 def fit(
@@ -231,7 +233,7 @@ def fit(
     class Timer(keras.callbacks.Callback):
         def on_train_batch_end(self, batch: int, logs: Any = None) -> None:
             if len(times) < 2 or len(times) == steps:
-                times.append(time.perf_counter())
+                times.append(clock())
             else:
                 times.append(0.0)
             if saves is not None:
@@ -246,7 +248,7 @@ def fit(
         )
     callbacks.append(Timer())
     gc.collect()  # iterators of earlier trainings, whose end may wait for TensorFlow's threads
-    began = time.perf_counter()
+    began = clock()
     try:
         model.fit(dataset, epochs=epochs, verbose=0, callbacks=callbacks)
     except End:
@@ -275,7 +277,7 @@ def loop(
     step = _step_of(model)
     saves = PlainSaves(*plain) if plain else None
     gc.collect()
-    began = time.perf_counter()
+    began = clock()
     done, timed_from = 0, 0.0
     loss: Any = 0.0
     with ExitStack() as stack:
@@ -290,18 +292,18 @@ def loop(
                 iterator = iter(dataset) if manager is None else manager.data(dataset)
                 for batch in iterator:
                     if first:
-                        timed_from = time.perf_counter() - began
+                        timed_from = clock() - began
                         raise End
                     loss = step(batch)
                     done += 1
                     if done == 1:
                         float(loss)
-                        timed_from = time.perf_counter()
+                        timed_from = clock()
                     if saves is not None:
                         saves.save(done, model, iterator)
                     if done > steps:
                         float(loss)
-                        timed_from = time.perf_counter() - timed_from
+                        timed_from = clock() - timed_from
                         raise End
         except End:
             if end:
