@@ -9,11 +9,10 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-import tensorflow as tf
-
 from ckptkit.run.tensor_entry import TensorEntry, leaf_key, replica_part
 from ckptkit.tracking.leaves import Leaf, Tensors
-from ckptkit.tracking.replicated_leaf import MEAN, SUM, ReplicatedLeaf
+from ckptkit.tracking.replicated_leaf import ReplicatedLeaf
+from ckptkit.tracking.variable_replicas import MEAN, NONE, SUM, fit_number
 
 
 def entries_by_leaf(entries: Sequence[TensorEntry]) -> dict[str, TensorEntry]:
@@ -37,13 +36,9 @@ def fit_replicas(leaf: Leaf, parts: Tensors, saved: TensorEntry | None) -> Tenso
         return parts
     # A variable that was on one device has no aggregation there.
     how = leaf.aggregation if then == 1 and isinstance(leaf, ReplicatedLeaf) else saved.aggregation
+    how = how if isinstance(how, str) else NONE
     each = [parts.get(replica_part(number), parts[""]) for number in range(then)]
-    if how == SUM:
-        zero = tf.zeros_like(each[0])
-        return {"": tf.add_n(each), **{replica_part(number): zero for number in range(1, now)}}
-    if how == MEAN:
-        return {"": tf.cast(tf.add_n(each) / then, each[0].dtype)}
-    return {replica_part(number): each[number] for number in range(min(then, now))}
+    return {replica_part(number): value for number, value in enumerate(fit_number(each, how, now))}
 
 
 def replicas_in(entries: Sequence[TensorEntry]) -> int:

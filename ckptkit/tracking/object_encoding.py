@@ -91,9 +91,10 @@ class ObjectEncoder:
     def _state(self, place: Place, kind: StateKind, state: Any) -> Any:
         if kind is ARRAY:
             return {"row": self._pools.place(state.copy() if _is_small(state) else state)}
-        if kind is object_kinds.VARIABLE:
+        if kind is object_kinds.VARIABLE and not isinstance(state, dict):
             return {"tensor": self._tensor(state)}
-        if kind is object_kinds.TRACKABLE:
+        # A variable with a value per replica, or an object of TensorFlow's.
+        if kind in (object_kinds.VARIABLE, object_kinds.TRACKABLE):
             return {"tensors": {name: self._tensor(tensor) for name, tensor in state.items()}}
         # The state from an object's own method must be savable; this raises otherwise.
         text, arrays = python_state.encode(state, f"The state of {place.words()}")

@@ -21,6 +21,13 @@ from ckptkit.compat import (
     tensorboard_callback,
     tf_checkpoint,
 )
+from ckptkit.tracking.variable_replicas import (
+    NONE,
+    aggregation_of,
+    components_of,
+    fit_number,
+    read_replica,
+)
 
 MISSING = object()
 """The content of a missing attribute or an empty closure cell."""
@@ -320,6 +327,29 @@ def tensorflow_variable(value: Any) -> tf.Variable:
     return value.value if isinstance(value, keras.Variable) else value
 
 
+def _variable_state(value: Any) -> tf.Tensor | dict[str, tf.Tensor]:
+    """Return the value of a variable; those of all replicas if it has several."""
+    variable = tensorflow_variable(value)
+    if not isinstance(variable, tf.distribute.DistributedValues):
+        return variable.read_value()
+    found = {str(i): read_replica(each) for i, each in enumerate(components_of(variable))}
+    # The sum or mean of replicas must be known on a resume on one device, which has none.
+    return found | {"aggregation": tf.constant(aggregation_of(variable))}
+
+
+def _set_variable(value: Any, state: tf.Tensor | dict[str, tf.Tensor]) -> None:
+    variable, saved = tensorflow_variable(value), [state]
+    replicated = isinstance(variable, tf.distribute.DistributedValues)
+    aggregation = aggregation_of(variable) if replicated else NONE
+    if isinstance(state, dict):
+        aggregation = state["aggregation"].numpy().decode()
+        saved = [state[str(number)] for number in range(len(state) - 1)]
+    each = components_of(variable) if replicated else (variable,)
+    values = fit_number(saved, aggregation, len(each))
+    for number, component in enumerate(each):
+        component.assign(values[number] if number < len(values) else values[0])
+
+
 SEQUENCE, DICT, SET, OBJECT, FUNCTION = (
     SequenceKind(),
     DictKind(),
@@ -349,12 +379,7 @@ ASKED = StateKind(
     lambda value, state: asked_methods(value)[1](state),  # type: ignore[index]
     always=True,
 )
-VARIABLE = StateKind(
-    "variable",
-    lambda value: tensorflow_variable(value).read_value(),
-    lambda value, state: tensorflow_variable(value).assign(state),
-    always=True,
-)
+VARIABLE = StateKind("variable", _variable_state, _set_variable, always=True)
 TRACKABLE = StateKind(
     "trackable",
     lambda value: tf_checkpoint.serialize(value),

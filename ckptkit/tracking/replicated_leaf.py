@@ -19,11 +19,12 @@ from ckptkit.run.manifest import OPTIMIZER
 from ckptkit.run.tensor_entry import replica_part
 from ckptkit.tracking.bits import same_bits
 from ckptkit.tracking.leaves import Tensors, VariableLeaf
-
-SUM, MEAN, FIRST, NONE = "sum", "mean", "first", "none"
-"""How the values of the replicas make the value that TensorFlow reads."""
-
-_AGGREGATIONS = {"SUM": SUM, "MEAN": MEAN, "ONLY_FIRST_REPLICA": FIRST}
+from ckptkit.tracking.variable_replicas import (
+    aggregation_of,
+    components_of,
+    is_read_by_aggregation,
+    read_replica,
+)
 
 
 @dataclass
@@ -54,7 +55,7 @@ class ReplicatedLeaf(VariableLeaf):
     @property
     def aggregation(self) -> str:
         """How TensorFlow reads the value: `sum`, `mean`, `first`; `none` if from one replica."""
-        return _AGGREGATIONS.get(self.variable.aggregation.name, NONE) if self._on_read else NONE
+        return aggregation_of(self.variable)
 
     @functools.cached_property
     def may_differ(self) -> bool:
@@ -64,14 +65,10 @@ class ReplicatedLeaf(VariableLeaf):
         that they train get the same update everywhere. What is left are metrics, the statistics of
         BatchNormalization, and variables of the program.
         """
-        if self._on_read:
+        if is_read_by_aggregation(self.variable):
             return True
         trained = self.trainable or self.key.split("/")[1] == OPTIMIZER
         return not trained and self.variable.aggregation.name == "NONE"
-
-    @property
-    def _on_read(self) -> bool:
-        return bool(self.variable.synchronization == tf.VariableSynchronization.ON_READ)
 
     @functools.cached_property
     def is_in_host_memory(self) -> bool:
@@ -83,8 +80,7 @@ class ReplicatedLeaf(VariableLeaf):
 
     def read(self, number: int) -> tf.Tensor:
         """Return the value of one replica, on the host."""
-        with tf.device("CPU:0"):
-            return tf.identity(self.components[number].read_value())
+        return read_replica(self.components[number])
 
     def assign(self, tensors: Mapping[str, tf.Tensor]) -> None:
         if len(tensors) > 1 and not self.may_differ:
@@ -133,11 +129,6 @@ def variable_leaf(
     return ReplicatedLeaf(
         key, path, variable, trainable, place=place, components=components_of(variable)
     )
-
-
-def components_of(variable: Any) -> tuple[tf.Variable, ...]:
-    """Return the variables of which a distributed variable consists, one for each replica."""
-    return tuple(variable.distribute_strategy.experimental_local_results(variable))
 
 
 def _on_host(tensor: tf.Tensor) -> tf.Tensor:

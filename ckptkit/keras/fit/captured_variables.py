@@ -20,7 +20,8 @@ from ckptkit.run.manifest import CAPTURED
 from ckptkit.tracking.leaves import Leaf, VariableLeaf, path_of
 from ckptkit.tracking.random_draws import draws
 from ckptkit.tracking.reachable_objects import is_of_a_library, walk
-from ckptkit.tracking.replicated_leaf import ReplicatedLeaf, components_of
+from ckptkit.tracking.replicated_leaf import ReplicatedLeaf
+from ckptkit.tracking.variable_replicas import components_of
 
 _METHODS = ("train_step", "compute_loss", "call")
 _HOLD_VARIABLES = (
