@@ -19,12 +19,17 @@ from collections.abc import Sequence
 
 import click
 
+import ckptkit
 from ckptkit.cli.command_group import group
 from ckptkit.cli.error_codes import exit_code, message
+from ckptkit.cli.foreign_package import complaint_about
 from ckptkit.cli.guarded_process import is_guarded, run_guarded
 from ckptkit.cli.plain_text import plain
 from ckptkit.errors import CheckpointError
 from ckptkit.exit_codes import ExitCode
+
+COMPLETE_VARIABLE = "_CKPTKIT_COMPLETE"
+"""Is set by the shell's completion, and by users who print the script that installs it."""
 
 _COLLECT_AFTER = 1_000_000
 """The number of new objects after which Python's garbage collector runs.
@@ -45,6 +50,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
     Returns:
         The exit code.
     """
+    if (complaint := complaint_about(ckptkit)) is not None:
+        return _complain(complaint, ExitCode.ERROR)
+    if arguments is None and COMPLETE_VARIABLE in os.environ:
+        from click.shell_completion import shell_complete
+
+        return shell_complete(
+            group, {}, "ckptkit", COMPLETE_VARIABLE, os.environ[COMPLETE_VARIABLE]
+        )
     if arguments is None and is_guarded(sys.argv[1:]):
         return run_guarded(lambda: _main(None))
     return _main(arguments)

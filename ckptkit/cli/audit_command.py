@@ -13,7 +13,7 @@ from pathlib import Path
 
 import click
 
-from ckptkit.cli.console import json_option, print_json
+from ckptkit.cli.console import examples, json_option, print_json
 from ckptkit.cli.plain_text import plain
 from ckptkit.errors import CheckpointError, ConfigError
 from ckptkit.exit_codes import ExitCode
@@ -35,7 +35,10 @@ def _steps(context: click.Context, parameter: click.Parameter, text: str | None)
 
 @click.command(
     "audit",
-    short_help="Prove that an interrupted training ends with the same bits.",
+    epilog=examples(
+        "ckptkit audit -- python train.py",
+        "ckptkit audit --kills 5 --seed 7 -- python train.py",
+    ),
     context_settings={"ignore_unknown_options": False, "allow_interspersed_args": False},
 )
 @click.option(

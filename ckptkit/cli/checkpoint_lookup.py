@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from ckptkit.cli.checkpoint_choice import best_by, is_best
 from ckptkit.cli.error_codes import NoSuchRunError
 from ckptkit.cli.plain_text import plain
 from ckptkit.errors import CheckpointNotFoundError, CorruptCheckpointError
@@ -72,15 +73,16 @@ def find_checkpoint(run: StoredRun, choice: int | str | CheckpointName) -> Check
 
     Args:
         run: the run.
-        choice: a step, `latest`, `best`, or a checkpoint's name.
+        choice: a step, `latest`, `best`, `best:METRIC`, or a checkpoint's name.
 
     Raises:
         CheckpointNotFoundError: If there is no such checkpoint.
     """
     # Training may have deleted some of them since the catalog was read.
     existing = [each for each in run.checkpoints if each.path.exists()]
-    if choice == "best":
-        return run.find("best")
+    if is_best(choice):
+        monitor, mode = best_by(str(choice))
+        return run.find("best", monitor=monitor, mode=mode)
     matching = [each for each in existing if choice in ("latest", each.step, each.name)]
     if matching:
         return matching[-1]
@@ -93,7 +95,7 @@ def find_good_checkpoint(run: StoredRun, choice: int | str | CheckpointName) -> 
 
     Args:
         run: the run.
-        choice: a step, `latest`, `best`, or a checkpoint's name.
+        choice: a step, `latest`, `best`, `best:METRIC`, or a checkpoint's name.
 
     Raises:
         CheckpointNotFoundError: If there is no such checkpoint.

@@ -1,4 +1,4 @@
-"""Prints to standard output: JSON for programs, lines and tables for people.
+"""Prints to standard output: JSON for programs, lines, tables and examples for people.
 
 Colours appear only on a terminal, and never if NO_COLOR is set.
 """
@@ -7,10 +7,11 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
+from textwrap import wrap
 
 import click
 
-from ckptkit.cli.terminal import colours
+from ckptkit.cli.terminal import colours, width
 from ckptkit.cli.text_table import table
 
 JSON_VERSION = 1
@@ -22,6 +23,17 @@ A version may gain fields; existing fields keep their names and meanings.
 json_option = click.option(
     "--json", "as_json", is_flag=True, help="Print JSON for programs instead of text for people."
 )
+
+
+def examples(*lines: str) -> str:
+    """Return the `epilog` of a click command that shows examples.
+
+    Args:
+        lines: the commands, as a user types them; one that needs an explanation ends with a
+            comment.
+    """
+    # click fills paragraphs, except those that begin with this mark.
+    return "\n".join(["\b", "Examples:", *(f"  {line}" for line in lines)])
 
 
 def print_json(values: Mapping[str, object]) -> None:
@@ -42,6 +54,11 @@ def coloured(text: str, style: str = "") -> str:
 def print_line(text: str = "", style: str = "") -> None:
     """Print one line, in a colour if standard output shows colours."""
     click.echo(coloured(text, style))
+
+
+def print_prose(text: str) -> None:
+    """Print a sentence, on several lines if the terminal is narrow."""
+    click.echo("\n".join(wrap(text, width(), break_long_words=False, break_on_hyphens=False)))
 
 
 def print_lines(lines: Sequence[str]) -> None:

@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING
 import click
 
 from ckptkit.cli import value_comparison
-from ckptkit.cli.console import json_option, print_json, print_line, print_table
+from ckptkit.cli.completion import complete_run
+from ckptkit.cli.console import examples, json_option, print_json, print_line, print_table
 from ckptkit.cli.path_target import find_target, split_step
 from ckptkit.cli.plain_text import count, plain
 from ckptkit.cli.tensor_source import TensorSource, open_tensor_source
@@ -25,9 +26,15 @@ if TYPE_CHECKING:
     from ckptkit.load.tensor_list import Tensor
 
 
-@click.command("diff", short_help="Compare two checkpoints, models or weights.")
-@click.argument("a", metavar="A")
-@click.argument("b", metavar="B")
+@click.command(
+    "diff",
+    epilog=examples(
+        "ckptkit diff runs/a runs/b",
+        "ckptkit diff runs/digits@400 @600 --values",
+    ),
+)
+@click.argument("a", metavar="A", shell_complete=complete_run)
+@click.argument("b", metavar="B", shell_complete=complete_run)
 @click.option(
     "--values",
     is_flag=True,

@@ -6,9 +6,9 @@ import os
 
 import click
 
-from ckptkit.cli.checkpoint_choice import choice_callback, run_argument
+from ckptkit.cli.checkpoint_choice import CHOICES, choice_callback, is_best, run_argument
 from ckptkit.cli.checkpoint_lookup import find_good_checkpoint, open_named_run
-from ckptkit.cli.console import json_option, print_json, print_line
+from ckptkit.cli.console import examples, json_option, print_json, print_line
 from ckptkit.cli.plain_text import plain
 from ckptkit.errors import ConfigError
 from ckptkit.exports.export_record import ExportSource
@@ -18,14 +18,20 @@ from ckptkit.printable_text import sentence
 from ckptkit.run.checkpoint_catalog import Checkpoint
 
 
-@click.command("export", short_help="Publish a checkpoint's model for serving.")
+@click.command(
+    "export",
+    epilog=examples(
+        "ckptkit export runs/digits served",
+        "ckptkit export runs/digits served --step best:val_accuracy",
+    ),
+)
 @run_argument
 @click.argument("out", metavar="OUT")
 @click.option(
     "--step",
     "which",
     default="latest",
-    metavar="STEP|latest|best",
+    metavar=CHOICES,
     callback=choice_callback,
     help="The checkpoint to publish.  [default: latest]",
 )
@@ -68,7 +74,7 @@ def command(
     found = open_named_run(run)
     base = check_base(out)
     checkpoint = find_good_checkpoint(found, which)
-    if which in ("latest", "best"):
+    if which == "latest" or is_best(which):
         check_finite(checkpoint.head, f"--step {checkpoint.step}")
     # Hide TensorFlow's own log lines about the machine.
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
@@ -117,6 +123,6 @@ def command(
 
 
 def _weights(checkpoint: Checkpoint, which: int | str) -> str:
-    if which == "best":
+    if is_best(which):
         return "best"
     return "final" if checkpoint.manifest.final else "step"

@@ -10,7 +10,14 @@ import click
 
 from ckptkit.cli.checkpoint_choice import run_argument
 from ckptkit.cli.checkpoint_lookup import open_named_run
-from ckptkit.cli.console import json_option, print_json, print_line, print_table
+from ckptkit.cli.console import (
+    examples,
+    json_option,
+    print_json,
+    print_line,
+    print_prose,
+    print_table,
+)
 from ckptkit.cli.plain_text import count, date, plain, precise_duration
 from ckptkit.log import size
 from ckptkit.report.attempt_ledger import Attempt, Ledger
@@ -28,7 +35,13 @@ _MOST_STEPS = 10
 _LEAST_SECS = 0.001
 
 
-@click.command("history", short_help="List the attempts of a run, and show where the time went.")
+@click.command(
+    "history",
+    epilog=examples(
+        "ckptkit history runs/digits",
+        "ckptkit history runs/digits --json",
+    ),
+)
 @run_argument
 @json_option
 def command(run: str, as_json: bool) -> None:
@@ -155,7 +168,7 @@ class History:
 
     def _show_goodput(self, goodput: Goodput) -> None:
         share = "not known yet" if goodput.ratio is None else _percent(goodput.ratio)
-        print_line(
+        print_prose(
             f"goodput {share}: of {precise_duration(goodput.wall_secs)} from the first start to "
             "the last end, "
             f"{precise_duration(goodput.productive_secs)} went into steps that count"
@@ -174,7 +187,7 @@ class History:
         )
         saved = sum(attempt.saved_bytes for attempt in self.ledger.this_life)
         more = any(attempt.left_no_word for attempt in self.ledger.this_life)
-        print_line(
+        print_prose(
             f"{'at least ' if more else ''}{count(lost, 'step')} lost, {redone:,} of them done "
             "again; "
             f"{count(sum(attempt.saves for attempt in self.ledger.this_life), 'save')} "
@@ -192,7 +205,7 @@ class History:
         if dropped:
             steps = ", ".join(f"{step:,}" for step in dropped[-_MOST_STEPS:])
             more = "..., " if len(dropped) > _MOST_STEPS else ""
-            print_line(
+            print_prose(
                 f"{count(len(dropped), 'save')} not written, because a newer one replaced it or "
                 f"training ended: of step {more}{steps}"
             )

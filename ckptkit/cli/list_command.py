@@ -7,7 +7,8 @@ import time
 import click
 
 from ckptkit.cli.checkpoint_lookup import open_named_run
-from ckptkit.cli.console import json_option, print_json, print_lines
+from ckptkit.cli.completion import complete_run
+from ckptkit.cli.console import examples, json_option, print_json, print_lines
 from ckptkit.cli.error_codes import NoSuchRunError
 from ckptkit.cli.plain_text import count, plain
 from ckptkit.cli.progress_line import counting
@@ -15,13 +16,20 @@ from ckptkit.cli.run_listing import is_tree, listing_of
 
 
 @click.command(
-    "list", short_help="List a run and its checkpoints, or the runs and models in a directory."
+    "list",
+    epilog=examples(
+        "ckptkit list",
+        "ckptkit list runs/digits",
+        "ckptkit list runs --follow",
+    ),
 )
-@click.argument("directory", metavar="DIR")
+@click.argument("directory", metavar="[DIR]", default=".", shell_complete=complete_run)
 @click.option("--follow", is_flag=True, help="Keep looking and show what changes, until Ctrl-C.")
 @json_option
 def command(directory: str, follow: bool, as_json: bool) -> None:
     """List the checkpoints of a run, or all runs and models below a directory.
+
+    Without DIR, the current directory is listed.
 
     Checkpoints are listed oldest first, with the state of the run. A checkpoint is listed with its
     problem if its manifest cannot be read, or if a file is missing or has another size.

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 
-from ckptkit.cli.checkpoint_choice import parse_choice
+from ckptkit.cli.checkpoint_choice import is_best, parse_choice
 from ckptkit.cli.checkpoint_lookup import find_good_checkpoint, open_named_run
 from ckptkit.cli.error_codes import NoSuchRunError
 from ckptkit.errors import CheckpointNotFoundError, ConfigError, CorruptCheckpointError
@@ -112,7 +112,7 @@ def find_target(path: str, choice: int | str = "latest") -> Target:
             CheckpointName(known.step or 0, known.attempt or 0),
             str(known.path),
         )
-    if choice == "best":
+    if is_best(choice):
         raise ConfigError(
             f"'best' works only for a run. {path} is not a run (found: {known.format}). Leave "
             "'best' out."

@@ -6,19 +6,26 @@ import time
 
 import click
 
-from ckptkit.cli.checkpoint_choice import choice_callback, run_argument
+from ckptkit.cli.checkpoint_choice import run_argument, which_argument
 from ckptkit.cli.checkpoint_lookup import find_good_checkpoint, open_named_run
-from ckptkit.cli.console import print_line
+from ckptkit.cli.console import examples, json_option, print_json, print_line
 from ckptkit.cli.plain_text import plain
 from ckptkit.run.pins import MAX_NOTE_CHARACTERS, Pin, pin
 from ckptkit.storage.files import FileSystem
 
 
-@click.command("pin", short_help="Keep a checkpoint, whatever the keep policy says.")
+@click.command(
+    "pin",
+    epilog=examples(
+        "ckptkit pin runs/digits latest --note baseline",
+        "ckptkit pin runs/digits best:val_accuracy",
+    ),
+)
 @run_argument
-@click.argument("which", metavar="STEP|latest|best", callback=choice_callback)
+@which_argument()
 @click.option("--note", default="", metavar="TEXT", help="The reason, for later readers.")
-def command(run: str, which: int | str, note: str) -> None:
+@json_option
+def command(run: str, which: int | str, note: str, as_json: bool) -> None:
     """Keep one checkpoint of RUN until it is unpinned.
 
     Neither training nor `ckptkit prune` deletes a pinned checkpoint. Safe to call while the run is
@@ -32,4 +39,9 @@ def command(run: str, which: int | str, note: str) -> None:
     found = open_named_run(run)
     checkpoint = find_good_checkpoint(found, which)
     pin(FileSystem(), found.layout, checkpoint.name, Pin(pinned_at=time.time(), note=note))
-    print_line(f"pinned {checkpoint.name}{f': {plain(note)}' if note else ''}")
+    if as_json:
+        print_json(
+            {"run": run, "checkpoint": str(checkpoint.name), "step": checkpoint.step, "note": note}
+        )
+    else:
+        print_line(f"pinned {checkpoint.name}{f': {plain(note)}' if note else ''}")

@@ -11,7 +11,7 @@ import click
 from ckptkit.cli.checkpoint_choice import run_argument
 from ckptkit.cli.checkpoint_lookup import open_named_run
 from ckptkit.cli.confirm import confirm, dry_run_option, yes_option
-from ckptkit.cli.console import json_option, print_json, print_line, print_table
+from ckptkit.cli.console import examples, json_option, print_json, print_line, print_table
 from ckptkit.cli.owned_run import check_not_owned, own_run
 from ckptkit.cli.plain_text import count, plain
 from ckptkit.cli.progress_line import progress
@@ -25,7 +25,13 @@ from ckptkit.run.retention import Judged, files_of, freed_bytes, remove, review
 from ckptkit.run.stored_run import StoredRun
 
 
-@click.command("prune", short_help="Delete checkpoints by a keep policy, with a reason for each.")
+@click.command(
+    "prune",
+    epilog=examples(
+        "ckptkit prune runs/digits --keep-latest 2 --dry-run",
+        "ckptkit prune runs/digits --keep-best val_accuracy --keep-latest 1 --yes",
+    ),
+)
 @run_argument
 @click.option("--keep-latest", metavar="N", type=click.IntRange(min=1), help="Keep the newest N.")
 @click.option(

@@ -9,10 +9,11 @@ import click
 
 from ckptkit.cli.checkpoint_choice import run_argument
 from ckptkit.cli.checkpoint_lookup import open_named_run
-from ckptkit.cli.console import json_option, print_json, print_line
+from ckptkit.cli.console import examples, json_option, print_json, print_line
 from ckptkit.cli.plain_text import plain
 from ckptkit.cli.progress_line import progress
 from ckptkit.cli.run_state import run_state
+from ckptkit.layout import expanded
 from ckptkit.log import size
 from ckptkit.report.document import Document, values_of
 from ckptkit.report.goodput import goodput_of
@@ -25,11 +26,18 @@ from ckptkit.run.verify import bytes_to_read
 
 @click.command(
     "report",
-    short_help="Write one HTML file that shows a run: time, attempts and checkpoints.",
+    epilog=examples(
+        "ckptkit report runs/digits",
+        "ckptkit report runs/digits -o digits.html --verify",
+    ),
 )
 @run_argument
 @click.option(
-    "-o", "--output", metavar="FILE", help="The HTML file to write; `-` is standard output."
+    "-o",
+    "--output",
+    metavar="FILE",
+    help="The HTML file to write; `-` is standard output. By default RUN's name with .html, in the "
+    "current directory.",
 )
 @click.option(
     "--verify",
@@ -45,17 +53,14 @@ def command(run: str, output: str | None, full: bool, as_json: bool) -> None:
     self-contained and loads nothing. An earlier report is replaced; any other file is not. Safe to
     call while the run is training: no lock is taken, and nothing is written into the run.
     """
-    if (output is None) != as_json:
-        raise click.UsageError(
-            "Expected either -o FILE, such as -o run.html, or --json. Received "
-            f"{'neither' if output is None else 'both'}."
-        )
-    path = None if output in (None, "-") else Path(str(output))
+    if output is not None and as_json:
+        raise click.UsageError("Expected either -o FILE or --json. Received both.")
+    path = None if as_json or output == "-" else Path(output or _default_name(run))
     if path is not None:
         # Checked first, because reading the checkpoints may take minutes.
         check_report_path(path)
     document = document_of(run, full=full)
-    if output is None:
+    if as_json:
         print_json(values_of(document))
     elif path is None:
         click.echo(render_page(document), nl=False)
@@ -63,6 +68,11 @@ def command(run: str, output: str | None, full: bool, as_json: bool) -> None:
         data = render_page(document)
         write_report(path, data)
         print_line(f"wrote {plain(path)} ({size(len(data))}): {plain(document.run.words)}")
+
+
+def _default_name(run: str) -> str:
+    # Resolved, because the run may be named `.` or by a link.
+    return f"{expanded(run).resolve().name or 'run'}.html"
 
 
 def document_of(run: str, *, full: bool = False) -> Document:

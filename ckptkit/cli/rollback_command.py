@@ -6,10 +6,10 @@ from collections.abc import Sequence
 
 import click
 
-from ckptkit.cli.checkpoint_choice import choice_callback, run_argument
+from ckptkit.cli.checkpoint_choice import run_argument, which_argument
 from ckptkit.cli.checkpoint_lookup import find_good_checkpoint, open_named_run
 from ckptkit.cli.confirm import confirm, dry_run_option, yes_option
-from ckptkit.cli.console import json_option, print_json, print_line
+from ckptkit.cli.console import examples, json_option, print_json, print_line
 from ckptkit.cli.owned_run import check_not_owned, own_run
 from ckptkit.cli.plain_text import count, plain
 from ckptkit.cli.progress_line import progress
@@ -20,9 +20,15 @@ from ckptkit.run.rollback import newer_than, roll_back
 from ckptkit.run.verify import verify
 
 
-@click.command("rollback", short_help="Let the next start resume from an older checkpoint.")
+@click.command(
+    "rollback",
+    epilog=examples(
+        "ckptkit rollback runs/digits 400 --dry-run",
+        "ckptkit rollback runs/digits 400 --yes",
+    ),
+)
 @run_argument
-@click.argument("which", metavar="STEP|latest|best", callback=choice_callback)
+@which_argument()
 @dry_run_option
 @yes_option
 @json_option

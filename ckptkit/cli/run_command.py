@@ -9,7 +9,7 @@ from typing import Any
 
 import click
 
-from ckptkit.cli.console import print_table
+from ckptkit.cli.console import examples, print_json, print_table
 from ckptkit.cli.error_codes import message
 from ckptkit.errors import ConfigError
 from ckptkit.exit_codes import ExitCode
@@ -40,7 +40,11 @@ def _options(function: Callable[..., Any]) -> Callable[..., Any]:
 
 @click.command(
     "run",
-    short_help="Start a training, supervise it, and restart it if that can help.",
+    epilog=examples(
+        "ckptkit run -- python train.py",
+        "ckptkit run --config configs/spot-gpu.toml -- python train.py",
+        "ckptkit run --explain",
+    ),
     context_settings={"ignore_unknown_options": False, "allow_interspersed_args": False},
 )
 @click.option(
@@ -54,6 +58,7 @@ def _options(function: Callable[..., Any]) -> Callable[..., Any]:
     is_flag=True,
     help="Print each setting and its source, and start nothing.",
 )
+@click.option("--json", "as_json", is_flag=True, help="With --explain: print JSON for programs.")
 @_options
 @click.argument("command", nargs=-1, type=click.UNPROCESSED, metavar="-- CMD...")
 @click.pass_context
@@ -62,6 +67,7 @@ def command(
     /,
     config: Path | None,
     explain: bool,
+    as_json: bool,
     command: tuple[str, ...],
     **options: Any,
 ) -> None:
@@ -73,11 +79,17 @@ def command(
     last. A setting comes from the command line, else from CKPTKIT_<NAME> in the environment, else
     from the TOML file, else it has its default.
     """
+    if as_json and not explain:
+        raise click.UsageError(
+            "Expected --json together with --explain. Received --json alone: the training prints "
+            "what it likes. `ckptkit list RUN --json` shows the state of its run.",
+            context,
+        )
     show_by_default()
     try:
         found = settle(config, os.environ, options)
         if explain:
-            _explain(found)
+            _explain(found, as_json=as_json)
             return
         if not command:
             raise click.UsageError(
@@ -95,7 +107,17 @@ def command(
     context.exit(code)
 
 
-def _explain(found: Mapping[str, Origin]) -> None:
+def _explain(found: Mapping[str, Origin], *, as_json: bool) -> None:
+    if as_json:
+        print_json(
+            {
+                "settings": {
+                    name: {"value": origin.value, "source": origin.source}
+                    for name, origin in found.items()
+                }
+            }
+        )
+        return
     print_table(
         ["setting", "value", "from"],
         [[name, _shown(origin.value), origin.source] for name, origin in found.items()],

@@ -9,8 +9,9 @@ from dataclasses import dataclass
 import click
 
 from ckptkit.cli import show_files
-from ckptkit.cli.checkpoint_choice import choice_callback
-from ckptkit.cli.console import json_option, print_json, print_line, print_table
+from ckptkit.cli.checkpoint_choice import which_argument
+from ckptkit.cli.completion import complete_run
+from ckptkit.cli.console import examples, json_option, print_json, print_line, print_table
 from ckptkit.cli.path_target import FileTarget, find_target
 from ckptkit.cli.plain_text import ago, count, date, metrics, plain
 from ckptkit.log import size
@@ -26,14 +27,22 @@ It is repeated here because the writer's constant needs TensorFlow.
 """
 
 
-@click.command("show", short_help="Describe a checkpoint, a model or weights.")
-@click.argument("run", metavar="PATH")
-@click.argument("which", metavar="[STEP|latest|best]", default="latest", callback=choice_callback)
+@click.command(
+    "show",
+    epilog=examples(
+        "ckptkit show runs/digits",
+        "ckptkit show runs/digits best:val_accuracy",
+        "ckptkit show model.keras",
+    ),
+)
+@click.argument("run", metavar="PATH", shell_complete=complete_run)
+@which_argument(default="latest", required=False)
 @json_option
 def command(run: str, which: int | str, as_json: bool) -> None:
     """Show one checkpoint of the run PATH: a step, the latest (default) or the best.
 
-    The best is chosen by val_loss or loss. If several attempts saved one step, the highest attempt
+    The best is chosen by val_loss or loss, and best:METRIC by that metric; after best:METRIC:max a
+    larger value is better. If several attempts saved one step, the highest attempt
     counts. A damaged checkpoint is an error (exit code 3); the message says what is wrong with it.
     File sizes are compared with the manifest; file contents are not read.
 

@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING
 
 import click
 
-from ckptkit.cli.checkpoint_choice import choice_callback
-from ckptkit.cli.console import json_option, print_json, print_line, print_table
+from ckptkit.cli.checkpoint_choice import path_argument, which_argument
+from ckptkit.cli.console import examples, json_option, print_json, print_line, print_table
 from ckptkit.cli.path_target import find_target
 from ckptkit.cli.plain_text import count, natural_key, plain
 from ckptkit.cli.progress_line import progress
@@ -35,9 +35,15 @@ ORDERS: dict[str, Callable[[Tensor], tuple[object, ...]]] = {
 """The orders of the table, by the names that --sort takes."""
 
 
-@click.command("tensors", short_help="List the tensors of a checkpoint, a model or weights.")
-@click.argument("path", metavar="PATH")
-@click.argument("which", metavar="[STEP|latest|best]", default="latest", callback=choice_callback)
+@click.command(
+    "tensors",
+    epilog=examples(
+        "ckptkit tensors runs/digits --sort size",
+        "ckptkit tensors runs/digits 600 --filter '*kernel*' --stats",
+    ),
+)
+@path_argument
+@which_argument(default="latest", required=False)
 @click.option(
     "--sort",
     "order",

@@ -1,13 +1,12 @@
 """Formats tables as lines of text.
 
-Rows that fit on a line are padded here; only wider tables are folded by rich. rich needs a third of
-a second for a thousand rows, which is more than all the rest of a command.
+A table that is wider than the terminal continues each row on further lines.
 """
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Sequence
+from textwrap import wrap
 
 import click
 
@@ -15,6 +14,8 @@ from ckptkit.cli.plain_text import plain
 from ckptkit.cli.terminal import colours, width
 
 _GAP = 2
+_CONTINUED = 4
+"""How far the continuation of a row is indented, in columns."""
 
 
 def table(
@@ -38,7 +39,7 @@ def table(
     headed = [list(columns), *cells] if any(columns) else cells
     widths = [max(map(_width, column)) for column in zip(*headed, strict=True)] if headed else []
     if indent + sum(widths) + _GAP * (len(widths) - 1) > width():
-        return _folded(columns, cells, right, red, indent)
+        return _stacked(columns, cells, widths, right, red, indent)
     to_the_right, problems = [column in right for column in columns], set(red)
     lines = [_line(row, widths, to_the_right, indent) for row in headed]
     if colours():
@@ -59,7 +60,7 @@ def _line(
 ) -> str:
     padded = [
         " " * (wide - _width(cell)) + cell if right else cell + " " * (wide - _width(cell))
-        for cell, wide, right in zip(row, widths, to_the_right, strict=True)
+        for cell, wide, right in zip(row, widths[: len(row)], to_the_right, strict=True)
     ]
     return (" " * indent + (" " * _GAP).join(padded)).rstrip()
 
@@ -73,37 +74,54 @@ def _width(cell: str) -> int:
     return cell_len(cell)
 
 
-def _folded(
+def _stacked(
     columns: Sequence[str],
     cells: Sequence[Sequence[str]],
+    widths: Sequence[int],
     right: Sequence[str],
     red: Sequence[int],
     indent: int,
 ) -> list[str]:
-    from rich.console import Console
-    from rich.padding import Padding
-    from rich.table import Table
-    from rich.text import Text
+    """Return the lines of a table that is too wide: each row continues below itself.
 
-    folded = Table(
-        box=None,
-        pad_edge=False,
-        padding=(0, _GAP, 0, 0),
-        header_style="bold" if any(columns) else "",
-        show_header=any(columns),
+    The first columns that fit are a table. The others follow with their names, so every row can be
+    read without scrolling sideways.
+    """
+    room = width() - indent
+    shown = max(
+        number
+        for number in range(len(widths) + 1)
+        if sum(widths[:number]) + _GAP * (number - 1) <= room
     )
-    for column in columns:
-        folded.add_column(column, justify="right" if column in right else "left", overflow="fold")
+    to_the_right = [column in right for column in columns[:shown]]
+    lines = []
+    if shown and any(columns):
+        lines.append(_line(columns[:shown], widths, to_the_right, indent))
+    if lines and colours():
+        lines = [click.style(lines[0], bold=True)]
     for number, row in enumerate(cells):
-        # Text, not str: rich would read square brackets in a name as its own markup.
-        folded.add_row(*map(Text, row), style="red" if number in red else None)
-    console = Console(
-        file=sys.stdout,
-        force_terminal=True,
-        color_system="auto" if colours() else None,
-        highlight=False,
-        width=width(),
-    )
-    with console.capture() as captured:
-        console.print(Padding(folded, (0, 0, 0, indent)) if indent else folded)
-    return [line.rstrip() for line in captured.get().splitlines()]
+        block = [_line(row[:shown], widths, to_the_right, indent)] if shown else []
+        parts = [
+            f"{column}: {cell}" if column else cell
+            for column, cell in zip(columns[shown:], row[shown:], strict=True)
+            if cell
+        ]
+        block += _wrapped(parts, room, indent + _CONTINUED)
+        marked = number in red and colours()
+        lines += [click.style(line, fg="red") for line in block] if marked else block
+    return lines
+
+
+def _wrapped(parts: Sequence[str], room: int, indent: int) -> list[str]:
+    """Join parts to lines; a part that is longer than a line is cut at blanks, if it has any."""
+    lines: list[str] = []
+    for part in parts:
+        # TextWrapper counts characters, which is enough here: a line may be a little too wide.
+        wrapped = wrap(part, max(room - _CONTINUED, 20), break_on_hyphens=False) or [""]
+        if lines and len(wrapped) == 1:
+            joined = f"{lines[-1]}{' ' * (_GAP + 1)}{wrapped[0]}"
+            if _width(joined) <= room - _CONTINUED:
+                lines[-1] = joined
+                continue
+        lines += wrapped
+    return [" " * indent + line for line in lines]

@@ -17,6 +17,7 @@ from typing import Literal
 import click
 
 from ckptkit.cli.checkpoint_lookup import open_named_run
+from ckptkit.cli.console import print_json
 from ckptkit.cli.plain_text import plain
 from ckptkit.cli.request_answers import RequestAnswer, answer_by_end, answer_to_save
 from ckptkit.errors import CheckpointError
@@ -58,13 +59,16 @@ class RequestFailedError(CheckpointError):
     """The request was not served, or not in time."""
 
 
-def send_request(run: str, action: Literal["save", "stop"], timeout_secs: float | None) -> None:
+def send_request(
+    run: str, action: Literal["save", "stop"], timeout_secs: float | None, *, as_json: bool
+) -> None:
     """Ask the process that trains a run to save or stop, and print the answer.
 
     Args:
         run: the run directory.
         action: what to ask for.
         timeout_secs: how long to wait for the answer; None for no limit.
+        as_json: whether to print the answer as JSON.
 
     Raises:
         NotTrainingError: If no process trains the run.
@@ -92,7 +96,10 @@ def send_request(run: str, action: Literal["save", "stop"], timeout_secs: float 
     withdraw(files, layout, request)
     if not answer.done:
         raise RequestFailedError(answer.words)
-    click.echo(answer.words)
+    if as_json:
+        print_json({"run": run, "action": action, "step": answer.step, "words": answer.words})
+    else:
+        click.echo(answer.words)
 
 
 class _RequestExchange:

@@ -4,18 +4,24 @@ from __future__ import annotations
 
 import click
 
-from ckptkit.cli.checkpoint_choice import choice_callback, run_argument
+from ckptkit.cli.checkpoint_choice import run_argument, which_argument
 from ckptkit.cli.checkpoint_lookup import find_checkpoint, open_named_run
-from ckptkit.cli.console import print_line
+from ckptkit.cli.console import examples, json_option, print_json, print_line
 from ckptkit.errors import CheckpointNotFoundError
 from ckptkit.run.pins import read_pins, unpin
 from ckptkit.storage.files import FileSystem
 
 
-@click.command("unpin", short_help="Let the keep policy decide about a checkpoint again.")
+@click.command(
+    "unpin",
+    epilog=examples(
+        "ckptkit unpin runs/digits 600",
+    ),
+)
 @run_argument
-@click.argument("which", metavar="STEP|latest|best", callback=choice_callback)
-def command(run: str, which: int | str) -> None:
+@which_argument()
+@json_option
+def command(run: str, which: int | str, as_json: bool) -> None:
     """Remove the pins of one checkpoint of RUN, even if the checkpoint is gone.
 
     The checkpoint itself stays until the keep policy deletes it. Safe to call while the run is
@@ -34,4 +40,7 @@ def command(run: str, which: int | str) -> None:
         )
     for name in matching:
         unpin(FileSystem(), found.layout, name)
-        print_line(f"unpinned {name}")
+        if not as_json:
+            print_line(f"unpinned {name}")
+    if as_json:
+        print_json({"run": run, "unpinned": [str(name) for name in matching]})

@@ -7,9 +7,9 @@ from pathlib import Path
 
 import click
 
-from ckptkit.cli.checkpoint_choice import choice_callback
+from ckptkit.cli.checkpoint_choice import path_argument, which_argument
 from ckptkit.cli.checkpoint_lookup import find_checkpoint, open_named_run
-from ckptkit.cli.console import json_option, print_json
+from ckptkit.cli.console import examples, json_option, print_json
 from ckptkit.cli.plain_text import count
 from ckptkit.cli.progress_line import ProgressLine, progress
 from ckptkit.cli.verify_result import VerifyResult, show_results
@@ -22,17 +22,15 @@ from ckptkit.run.verify import bytes_to_read, verify
 from ckptkit.storage.files import storage_errors
 
 
-@click.command("verify", short_help="Compare the files of checkpoints with what was written.")
-@click.argument("path", metavar="PATH")
-@click.argument(
-    "which",
-    metavar="[STEP|latest|best]",
-    default=None,
-    required=False,
-    callback=lambda context, parameter, text: (
-        None if text is None else choice_callback(context, parameter, text)
+@click.command(
+    "verify",
+    epilog=examples(
+        "ckptkit verify runs/digits",
+        "ckptkit verify runs/digits --all --quick",
     ),
 )
+@path_argument
+@which_argument(required=False)
 @click.option(
     "--all", "every", is_flag=True, help="Verify every checkpoint of the run or directory."
 )

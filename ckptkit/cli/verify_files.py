@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from pathlib import Path
 
+from ckptkit.cli.checkpoint_choice import is_best
 from ckptkit.cli.path_target import recognise_path
 from ckptkit.cli.plain_text import count
 from ckptkit.cli.progress_line import progress
@@ -42,7 +43,7 @@ def verify_model_files(
         CheckpointNotFoundError: If there is no such number.
         StorageError: If the system refuses to read.
     """
-    if which == "best":
+    if is_best(which):
         raise ConfigError(
             f"'best' works only for a run. {found.path} is not a run (found: {found.format}). "
             "Leave 'best' out."

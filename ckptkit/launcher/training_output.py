@@ -19,6 +19,7 @@ from pathlib import Path
 from queue import Full, Queue
 
 from ckptkit.launcher.launcher_threads import start_or_warn
+from ckptkit.launcher.shared_screen import SharedScreen
 from ckptkit.log import logger
 
 _CHUNK = 65_536
@@ -143,12 +144,15 @@ class Pump:
         pipe: the path of the named pipe to create.
         to: the descriptor to copy the output to; -1 for none.
         log: receives the output too.
+        screen: is shared by the streams that are shown at the same place.
 
     Raises:
         OSError: If the system refuses the pipe or the thread; nothing stays open then.
     """
 
-    def __init__(self, pipe: Path, to: int, log: TrainingLog) -> None:
+    def __init__(
+        self, pipe: Path, to: int, log: TrainingLog, screen: SharedScreen | None = None
+    ) -> None:
         os.mkfifo(pipe, 0o600)
         # Non-blocking, or `open` would wait for a writer.
         self._reader = os.open(pipe, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
@@ -160,6 +164,7 @@ class Pump:
             raise
         os.set_blocking(self._reader, True)
         self._to, self._log = to, log
+        self._screen = SharedScreen() if screen is None else screen
         self._inside_line = False
         self.last_lines: deque[str] = deque(maxlen=_KEPT_LINES)
         # Started before the child: a child without a reader would hang in its next `print`.
@@ -183,13 +188,13 @@ class Pump:
     def end_line(self) -> None:
         """End a line that the training has left unfinished, before another process prints."""
         if self._inside_line:
-            self._print(b"\n")
+            self._screen.show(self, b"\n", self._print)
             self._log.add(b"\n")
 
     def _copy(self) -> None:
         line = b""
         while data := os.read(self._reader, _CHUNK):
-            self._print(data)
+            self._screen.show(self, data, self._print)
             self._log.add(data)
             *lines, line = (line + data).split(b"\n")
             self.last_lines.extend(

@@ -16,8 +16,9 @@ import psutil
 
 from ckptkit.clock import Clock
 from ckptkit.launcher.process_tree import ProcessTree, send_to_group
+from ckptkit.launcher.shared_screen import SharedScreen, are_one_screen
 from ckptkit.launcher.training_output import Pump, TrainingLog
-from ckptkit.log import logger
+from ckptkit.log import begin_new_line_after, logger
 from ckptkit.run.control_requests import ANY_ATTEMPT, ControlRequest, new_id
 from ckptkit.run.launcher_channel import ENVIRONMENT, Channel, ChannelState
 
@@ -64,9 +65,12 @@ class TrainingProcess:
             self._channel = Channel(self._directory)
             self._lock = self._channel.open()
             streams = {"stdout": sys.stdout, "stderr": sys.stderr}
+            screen = SharedScreen() if are_one_screen(*streams.values()) else None
+            if shown and screen is not None:
+                begin_new_line_after(screen.open_line)  # for the launcher's own log lines
             for name, stream in streams.items():
                 shown_at = _descriptor(stream) if shown else -1
-                self._pumps.append(Pump(self._directory / name, shown_at, log))
+                self._pumps.append(Pump(self._directory / name, shown_at, log, screen))
             self._process = subprocess.Popen(
                 command,
                 stdout=self._pumps[0].end,

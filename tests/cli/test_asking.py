@@ -14,6 +14,7 @@ import pytest
 from ckptkit.cli.request_answers import answer_by_end
 from ckptkit.run.events import AttemptEnded, Event, Restored, RunPreempted, Saved
 from tests.docs_examples import ROOT
+from tests.support.schemas import printed
 
 
 def saved(step: int) -> Saved:
@@ -130,6 +131,7 @@ lock.release()
 """A training without TensorFlow that is at step 1000, and that has saved this one where it ends."""
 
 
+@pytest.mark.parametrize("options", [[], ["--json"]], ids=str)
 @pytest.mark.parametrize("action", ["save", "stop"])
 @pytest.mark.parametrize(
     ("step", "code", "words"),
@@ -143,7 +145,7 @@ lock.release()
     ],
 )
 def test_the_exit_code_says_whether_the_state_is_saved(
-    tmp_path: Path, action: str, step: int, code: int, words: str
+    tmp_path: Path, action: str, step: int, code: int, words: str, options: list[str]
 ):
     environment = {**os.environ, "PYTHONPATH": str(ROOT)}
     with subprocess.Popen(
@@ -157,7 +159,7 @@ def test_the_exit_code_says_whether_the_state_is_saved(
             assert training.stdout is not None
             assert training.stdout.readline() == "here\n"
             done = subprocess.run(
-                [sys.executable, "-m", "ckptkit", action, "run"],
+                [sys.executable, "-m", "ckptkit", action, "run", *options],
                 cwd=tmp_path,
                 env=environment,
                 stdin=subprocess.DEVNULL,
@@ -169,5 +171,8 @@ def test_the_exit_code_says_whether_the_state_is_saved(
         finally:
             training.kill()
     assert done.returncode == code, done.stderr
-    assert words in (done.stdout if code == 0 else done.stderr)
+    if options and code == 0:
+        answer = printed("save", done.stdout) if action == "save" else printed("stop", done.stdout)
+        assert (answer["step"], answer["words"]) == (1000, words.strip())
+    assert words.strip() in (done.stdout if code == 0 else done.stderr)
     assert bool(done.stdout) == (code == 0)

@@ -55,7 +55,7 @@ def test_nothing_is_made_in_what_is_no_run(tmp_path, called, command):
     "arguments",
     [
         [],
-        ["list"],
+        ["pin"],
         ["show"],
         ["frob"],
         ["list", "--frob", "run"],

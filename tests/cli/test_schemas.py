@@ -12,6 +12,8 @@ import pytest
 from jsonschema import Draft202012Validator
 
 from ckptkit.cli.command_group import COMMANDS, group
+from ckptkit.layout import CheckpointName
+from ckptkit.run.pins import Pin, pin
 from tests.docs_examples import ROOT, json_examples, section
 from tests.support.schemas import SCHEMAS, printed, problems, schemas_of, validator
 
@@ -46,6 +48,9 @@ OUTPUTS: dict[str, list[tuple[int, list[str]]]] = {
     ],
     "history": [(0, ["run"]), (0, ["other"])],
     "report": [(0, ["run"]), (0, ["other"])],
+    "pin": [(0, ["run", "best:val_loss", "--note", "baseline"]), (0, ["run", "100"])],
+    "unpin": [(0, ["pinned", "5"])],
+    "run": [(0, ["--explain"])],
     "rollback": [(0, ["run", "100", "--dry-run"]), (0, ["run", "100", "--yes"])],
 }
 """Calls of each command, without `--json`, one after the other over the fixture's runs, and the
@@ -55,9 +60,11 @@ exit code that each has.
 ELSEWHERE = {
     "export": ("tests/export/test_command.py", 'printed("export"'),
     "audit": ("tests/audit/conftest.py", "audit.json"),
+    "save": ("tests/cli/test_asking.py", 'printed("save"'),
+    "stop": ("tests/cli/test_asking.py", 'printed("stop"'),
 }
-"""Commands that train or need TensorFlow: where what they print is held against their schema, and
-by which words.
+"""Commands that train, ask a training or need TensorFlow: where what they print is held against
+their schema, and by which words.
 """
 
 
@@ -85,6 +92,10 @@ def runs(dummy_run, tmp_path):
     other = DummyRun(tmp_path / "other")
     other.attempt()
     other.save(5, versions={"tensorflow": "2.20.0", "keras": "3.14.0"})
+    pinned = DummyRun(tmp_path / "pinned")
+    pinned.attempt()
+    name = CheckpointName.parse(pinned.save(5).name)
+    pin(pinned.files, pinned.layout, name, Pin(pinned_at=0.0, note=""))
     return dummy_run
 
 
@@ -92,7 +103,7 @@ def test_there_are_commands_with_json():
     assert {"list", "show", "tensors", "diff", "verify", "prune", "rollback", "export"} <= set(
         WITH_JSON
     )
-    assert not has_json("pin")
+    assert set(WITH_JSON) == set(COMMANDS), "a command that answers something has --json"
 
 
 @pytest.mark.parametrize("command", WITH_JSON)
