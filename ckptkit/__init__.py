@@ -24,17 +24,19 @@ _HOMES = {
         "StorageError",
     ),
     "ckptkit.position": ("RunPosition",),
+    "ckptkit.policies.adaptive_saves": ("Adaptive",),
     "ckptkit.policies.save_policies": (
-        "Adaptive",
         "EveryNEpochs",
         "EveryNSeconds",
         "EveryNSteps",
         "OnBest",
+        "SavePolicy",
     ),
     "ckptkit.policies.anchor_policies": ("AdaptiveAnchors", "AnchorEveryNBatches", "NoAnchors"),
-    "ckptkit.policies.keep_policies": ("KeepBest", "KeepEveryNSteps", "KeepLatest"),
+    "ckptkit.policies.keep_policies": ("KeepBest", "KeepEveryNSteps", "KeepLatest", "KeepPolicy"),
     "ckptkit.preemption.policy": ("Preemption",),
-    "ckptkit.report.run_view": ("open_run",),
+    "ckptkit.report.run_view": ("Run", "open_run"),
+    "ckptkit.run.checkpoint_catalog": ("Checkpoint",),
     "ckptkit.export.export_saved_model": ("export_saved_model",),
     "ckptkit.export.export_spec": ("ExportSpec",),
     "ckptkit.load.exported_model": ("ExportedModel", "load_exported"),
@@ -62,6 +64,7 @@ __all__ = [
     "AdaptiveAnchors",
     "AnchorEveryNBatches",
     "BackgroundSaveError",
+    "Checkpoint",
     "CheckpointCallback",
     "CheckpointError",
     "CheckpointManager",
@@ -78,12 +81,15 @@ __all__ = [
     "KeepBest",
     "KeepEveryNSteps",
     "KeepLatest",
+    "KeepPolicy",
     "NoAnchors",
     "OnBest",
     "Preempted",
     "Preemption",
+    "Run",
     "RunLockedError",
     "RunPosition",
+    "SavePolicy",
     "Signature",
     "StorageError",
     "WeightsReport",
@@ -97,6 +103,8 @@ __all__ = [
 ]
 
 if TYPE_CHECKING:
+    from ckptkit import data as data
+    from ckptkit import testing as testing
     from ckptkit.errors import (
         BackgroundSaveError,
         CheckpointError,
@@ -117,39 +125,43 @@ if TYPE_CHECKING:
     from ckptkit.load.model_loading import load_model
     from ckptkit.load.weight_loading import WeightsReport, load_weights
     from ckptkit.manager import CheckpointManager
+    from ckptkit.policies.adaptive_saves import Adaptive
     from ckptkit.policies.anchor_policies import (
         AdaptiveAnchors,
         AnchorEveryNBatches,
         NoAnchors,
     )
-    from ckptkit.policies.keep_policies import KeepBest, KeepEveryNSteps, KeepLatest
+    from ckptkit.policies.keep_policies import KeepBest, KeepEveryNSteps, KeepLatest, KeepPolicy
     from ckptkit.policies.save_policies import (
-        Adaptive,
         EveryNEpochs,
         EveryNSeconds,
         EveryNSteps,
         OnBest,
+        SavePolicy,
     )
     from ckptkit.position import RunPosition
     from ckptkit.preemption.policy import Preemption
-    from ckptkit.report.run_view import open_run
+    from ckptkit.report.run_view import Run, open_run
+    from ckptkit.run.checkpoint_catalog import Checkpoint
     from ckptkit.session.seeding import seeded
 
+if not TYPE_CHECKING:
+    # Hidden from type checkers, which would otherwise accept every misspelt name.
 
-def __getattr__(name: str) -> Any:
-    if name in ("data", "testing"):
-        return import_module(f"ckptkit.{name}")
-    home = _HOME_OF.get(name)
-    if home is None:
-        raise AttributeError(f"module 'ckptkit' has no attribute {name!r}")
-    if home in _NEED_KERAS:
-        # Checked before Keras is imported, because that import fails if another backend is
-        # requested but not installed.
-        import_module("ckptkit.keras_backend").check_keras_backend()
-    value = getattr(import_module(home), name)
-    # Python calls __getattr__ only for missing names, so the next access is a plain lookup.
-    globals()[name] = value
-    return value
+    def __getattr__(name: str) -> Any:
+        if name in ("data", "testing"):
+            return import_module(f"ckptkit.{name}")
+        home = _HOME_OF.get(name)
+        if home is None:
+            raise AttributeError(f"module 'ckptkit' has no attribute {name!r}")
+        if home in _NEED_KERAS:
+            # Checked before Keras is imported, because that import fails if another backend is
+            # requested but not installed.
+            import_module("ckptkit.keras_backend").check_keras_backend()
+        value = getattr(import_module(home), name)
+        # Python calls __getattr__ only for missing names, so the next access is a plain lookup.
+        globals()[name] = value
+        return value
 
 
 def __dir__() -> list[str]:

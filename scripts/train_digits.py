@@ -83,7 +83,16 @@ def main() -> None:
     parser.add_argument(
         "--verbose", type=int, default=2, help="as in Keras: 2 is a line an epoch, 1 a progress bar"
     )
+    parser.add_argument(
+        "--save-steps",
+        type=int,
+        default=20,
+        help="steps between two saves; 0 for the default of ckptkit, which adapts to the cost",
+    )
     args = parser.parse_args()
+    save: ckptkit.SavePolicy = ckptkit.Adaptive()
+    if args.save_steps:
+        save = ckptkit.EveryNSteps(args.save_steps) | ckptkit.EveryNEpochs(1)
 
     keras.utils.set_random_seed(7)
     training, held_out = load_digits(args.batch_size)
@@ -94,11 +103,7 @@ def main() -> None:
         shuffle=False,  # the dataset does
         validation_data=held_out,
         verbose=args.verbose,
-        callbacks=[
-            ckptkit.CheckpointCallback(
-                args.run, save=ckptkit.EveryNSteps(20) | ckptkit.EveryNEpochs(1)
-            )
-        ],
+        callbacks=[ckptkit.CheckpointCallback(args.run, save=save)],
     )
     accuracy = model.evaluate(held_out, verbose=0, return_dict=True)["accuracy"]
     print(f"accuracy on {HELD_OUT} held-out digits: {accuracy:.4f}")

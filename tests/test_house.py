@@ -263,7 +263,9 @@ def test_nobody_needs_the_tools_of_the_tests():
     assert not [
         found
         for found in INSIDE
-        if room_of(found.imported) == "testing" and room_of(found.importer) != "testing"
+        if room_of(found.imported) == "testing"
+        and room_of(found.importer) != "testing"
+        and not found.for_types
     ]
 
 

@@ -24,7 +24,7 @@ from ckptkit.report.attempt_ledger import Attempt, Ledger
 from ckptkit.report.goodput import KINDS, Goodput, goodput_of
 from ckptkit.report.ledger_builder import ledger_of
 from ckptkit.report.unsaved_steps import at_least
-from ckptkit.run.events import SaveDropped
+from ckptkit.run.events import Saved, SaveDropped
 
 _LONGEST = 120
 """The longest text in a cell, in characters; `--json` has the whole text."""
@@ -96,7 +96,16 @@ class History:
                 "badput_secs": dict(self.goodput.badput_secs),
             },
             "damaged_journal_lines": list(self.damaged_lines),
+            "newest_save": None
+            if (newest := self._newest_save) is None
+            else {"step": newest.step, "trigger": newest.trigger},
         }
+
+    @property
+    def _newest_save(self) -> Saved | None:
+        """The newest save by a policy; its reason names the interval that a policy has chosen."""
+        saves = [save for attempt in self.ledger.this_life for save in attempt.own.all(Saved)]
+        return next((save for save in reversed(saves) if not save.final), None)
 
     def show(self) -> None:
         """Print the history for people."""
@@ -193,6 +202,8 @@ class History:
             f"{count(sum(attempt.saves for attempt in self.ledger.this_life), 'save')} "
             f"({size(saved)})"
         )
+        if (newest := self._newest_save) is not None:
+            print_prose(f"newest save: step {newest.step:,}, {plain(newest.trigger)}")
         self._show_dropped()
 
     def _show_dropped(self) -> None:

@@ -103,6 +103,11 @@ class CheckpointCallback(keras.callbacks.Callback):
         self._fit: FitEvents | None = None
         self._line: OpenBarLine | None = None
 
+    def __repr__(self) -> str:
+        given = self._given if isinstance(self._given, CheckpointManager) else str(self._given)
+        options = "".join(f", {name}={value!r}" for name, value in self._options.items())
+        return f"CheckpointCallback({given!r}{options})"
+
     def set_params(self, params: Any) -> None:
         """Prevent a `CSVLogger` from emptying the file that a resumed training continues.
 

@@ -71,6 +71,13 @@ class CheckpointManager(TrainingLoops):
         self._options = make_options(directory, state, **options)
         self._slot = SessionSlot(self._options)
 
+    def __repr__(self) -> str:
+        options, names = self._options, ", ".join(self._options.state)
+        return (
+            f"CheckpointManager({str(options.layout.root)!r}, state: {names}, "
+            f"save={options.save!r}, keep={options.keep!r})"
+        )
+
     # -- opening and closing
 
     def __enter__(self) -> CheckpointManager:

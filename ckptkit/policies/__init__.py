@@ -1,5 +1,6 @@
 """Policies that decide when to save and which checkpoints to keep, as plain values."""
 
+from ckptkit.policies.adaptive_saves import Adaptive
 from ckptkit.policies.keep_policies import (
     Candidate,
     KeepBest,
@@ -11,7 +12,6 @@ from ckptkit.policies.keep_policies import (
 from ckptkit.policies.keep_verdicts import Verdict, decide, judge
 from ckptkit.policies.metric_direction import inferred_direction
 from ckptkit.policies.save_policies import (
-    Adaptive,
     EveryNEpochs,
     EveryNSeconds,
     EveryNSteps,

@@ -36,6 +36,8 @@ class Moment:
         extremes: the smallest and the largest earlier value of each metric.
         save_secs: the training time that a save costs, in seconds; None before the first
             measurement.
+        save_bytes: the size of a save; 0 before the first one.
+        is_writing: whether a save is being written.
         running_averages: whether the metrics are averages over an unfinished epoch. Those cannot be
             compared with metrics of whole epochs, so they never count as the best.
     """
@@ -45,6 +47,8 @@ class Moment:
     metrics: Mapping[str, float] = field(default_factory=dict)
     extremes: Mapping[str, tuple[float, float]] = field(default_factory=dict)
     save_secs: float | None = None
+    save_bytes: int = 0
+    is_writing: bool = False
     running_averages: bool = False
 
 
@@ -291,59 +295,3 @@ class OnBest(SavePolicy):
     def insists(self, moment: Moment, last: Moment) -> bool:
         # This save must be written, because the next step changes the best state.
         return self.due(moment, last) is not None
-
-
-@dataclass(frozen=True, kw_only=True)
-class Adaptive(SavePolicy):
-    """Save as often as possible within a limit on the training time that saves cost.
-
-    The interval between two saves is cost / max_overhead, within the limits. The cost is measured:
-    the time for which training stopped, plus the time by which steps were slower during the write.
-    It is the mean of the last three saves. The idea is from CheckFreq (Mohan, Phanishayee,
-    Chidambaram: "CheckFreq: Frequent, Fine-Grained DNN Checkpointing", FAST 2021).
-
-    Args:
-        max_overhead: the share of training time that saves may cost, between 0 and 1.
-        min_secs: the shortest time between two saves, in seconds; the first save comes after this
-            time, to measure the cost.
-        max_secs: the longest time between two saves, in seconds, whatever they cost.
-
-    Raises:
-        ConfigError: If a number is out of its range.
-
-    Example:
-        >>> import ckptkit
-        >>> ckptkit.Adaptive(max_overhead=0.01)
-        Adaptive(max_overhead=0.01, min_secs=10, max_secs=1800)
-    """
-
-    max_overhead: float = 0.02
-    min_secs: float = 10
-    max_secs: float = 1800
-
-    def __post_init__(self) -> None:
-        if not 0 < self.max_overhead < 1:
-            raise ConfigError(
-                "Adaptive: max_overhead is a share of training time, between 0 and 1 (0.02 is two "
-                "percent). "
-                f"Received: max_overhead={self.max_overhead!r}."
-            )
-        if not 0 < self.min_secs <= self.max_secs < math.inf:
-            raise ConfigError(
-                "Adaptive: min_secs and max_secs are durations in seconds, with 0 < min_secs <= "
-                "max_secs. "
-                f"Received: min_secs={self.min_secs!r}, max_secs={self.max_secs!r}."
-            )
-
-    def due(self, moment: Moment, last: Moment) -> str | None:
-        cost = moment.save_secs
-        interval = (
-            self.min_secs
-            if cost is None
-            else min(max(cost / self.max_overhead, self.min_secs), self.max_secs)
-        )
-        if moment.time_secs - last.time_secs < interval:
-            return None
-        if cost is None:
-            return f"adaptive: after {interval:g} s, to measure what a save costs"
-        return f"adaptive: every {interval:.3g} s, as a save costs {cost:.3g} s of training"

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import html
 import os
 
 from ckptkit.clock import SystemClock
+from ckptkit.errors import CheckpointError
 from ckptkit.layout import RunLayout
 from ckptkit.report.attempt_ledger import Attempt, Ledger
 from ckptkit.report.goodput import Goodput, goodput_of
 from ckptkit.report.ledger_builder import ledger_of
+from ckptkit.report.notebook_view import run_as_html
 from ckptkit.run import stored_run as store
 
 
@@ -17,7 +20,24 @@ class Run(store.StoredRun):
 
     Args:
         layout: the layout of its directory.
+
+    Example:
+        >>> import ckptkit
+        >>> run = ckptkit.open_run(run_directory)
+        >>> run.find("latest").step, run.find(1).step
+        (2, 1)
     """
+
+    def __repr__(self) -> str:
+        # No reading: a debugger may ask at any moment, and the directory may be gone.
+        return f"Run({str(self.directory)!r})"
+
+    def _repr_html_(self) -> str:
+        """Return what a notebook shows of the run."""
+        try:
+            return run_as_html(self.directory, self.ledger, self.checkpoints)
+        except CheckpointError as error:
+            return html.escape(f"{self!r}: {error}")
 
     @property
     def ledger(self) -> Ledger:

@@ -23,6 +23,12 @@ class Checkpoint:
         name: its name, with step and attempt.
         path: its directory.
         files: how its files are read.
+
+    Example:
+        >>> import ckptkit
+        >>> checkpoint = ckptkit.open_run(run_directory).find("latest")
+        >>> checkpoint.step, checkpoint.head.final, checkpoint.problem
+        (2, True, None)
     """
 
     name: CheckpointName

@@ -12,13 +12,13 @@ import os
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, TypedDict, TypeVar, Unpack
+from typing import Any, Literal, TypedDict, TypeVar, Unpack
 
 from ckptkit.clock import Clock, SystemClock
 from ckptkit.errors import ConfigError
 from ckptkit.layout import RunLayout, literal_braces, run_layout
 from ckptkit.log import logger
-from ckptkit.policies import EveryNEpochs, EveryNSeconds, KeepLatest, KeepPolicy, SavePolicy
+from ckptkit.policies import Adaptive, KeepLatest, KeepPolicy, SavePolicy
 from ckptkit.policies.anchor_policies import AdaptiveAnchors, AnchorPolicy
 from ckptkit.policies.even_spread import SpreadKeeps, SpreadSaves
 from ckptkit.preemption.policy import Preemption
@@ -32,7 +32,7 @@ from ckptkit.tracking.hyperparameters import check_hparams
 
 C = TypeVar("C")
 
-DEFAULT_SAVE: SavePolicy = EveryNSeconds(600) | EveryNEpochs(1, min_secs=60)
+DEFAULT_SAVE: SavePolicy = Adaptive()
 DEFAULT_KEEP: KeepPolicy = KeepLatest(2)
 
 
@@ -40,8 +40,9 @@ class CallbackOptions(TypedDict, total=False):
     """The options that `CheckpointCallback` and `CheckpointManager` share; None is the default.
 
     Args:
-        save: when to save; by default `EveryNSeconds(600) | EveryNEpochs(1, min_secs=60)`. The end
-            of training is always saved.
+        save: when to save; by default `Adaptive()`: first after a few seconds, then as often as
+            costs at most 1 % of the time, and at least every ten minutes. The end of training is
+            always saved.
         keep: which checkpoints stay; by default `KeepLatest(2)`.
         preemption: how requests to stop are handled: signals, grace period in seconds, exit code;
             by default `Preemption()`.
@@ -80,8 +81,8 @@ class CallbackOptions(TypedDict, total=False):
     preemption: Preemption | None
     background: bool | None
     hparams: Mapping[str, Any] | None
-    changed: Mapping[str, str] | None
-    exact: str | None
+    changed: Mapping[str, Literal["code", "checkpoint"]] | None
+    exact: Literal["warn", "require", "replace", "off"] | None
     verify: Depth | None
     fresh: str | None
     anchors: AnchorPolicy | None
@@ -274,7 +275,11 @@ def takes_options(*kinds: type[Any]) -> Callable[[type[C]], type[C]]:
         @functools.wraps(construct)
         def checked(*args: Any, **named: Any) -> None:
             signature.bind(*args, **named)  # raises Python's usual error for a misspelled name
-            construct(*args, **named)
+            try:
+                construct(*args, **named)
+            except ConfigError as error:
+                # The user's line is what has to change, so the frames of the checks are left out.
+                raise error.with_traceback(None) from error.__cause__
 
         vars(checked)["__signature__"] = signature
         type.__setattr__(cls, "__init__", checked)

@@ -88,15 +88,18 @@ class SaveCoordinator:
             Whether a save was due. If there was no space, that is a warning, and the next save
                 tries again.
         """
+        now = self._now()
+        # Each turn is timed, to measure how much a save slows down training.
+        self.saver.turn(now.time_secs)
         moment = replace(
-            self._now(),
+            now,
             metrics=self._progress.metrics,
             running_averages=self._progress.running_averages,
             extremes=self._extremes,
             save_secs=self.saver.cost_secs,
+            save_bytes=self.saver.save_bytes,
+            is_writing=self.saver.is_writing,
         )
-        # Each turn is timed, to measure how much a save slows down training.
-        self.saver.turn(moment.time_secs)
         self._evaluated_here()  # releases those of an earlier step
         policies = (self._options.save, self._options.keep)
         reason = self._options.save.due(moment, self._last)

@@ -92,6 +92,11 @@ class Saver:
         """Whether a save is being written."""
         return self._writer.busy
 
+    @property
+    def save_bytes(self) -> int:
+        """The size of a save in bytes; 0 before the first one."""
+        return self._copy_bytes
+
     def state_bytes(self) -> int:
         """Return how much memory the variables of the state take, in bytes."""
         entries = snapshot.describe_leaves(self._tracker.track_now().leaves)

@@ -18,6 +18,7 @@ class CostMeter:
             maxlen=50
         )  # only recent ones, because steps get faster or slower
         self._save_secs: deque[float] = deque(maxlen=3)
+        self._measured = 0
         self._last_step_secs: float | None = None
         self._unfinished_secs: float | None = None  # for the save in progress, if any
 
@@ -48,12 +49,18 @@ class CostMeter:
             usual = statistics.median(self._usual_secs)
             self._unfinished_secs += min(max(secs - usual, 0.0), 2 * usual)
         if self._unfinished_secs is not None and not busy:
+            if self._measured == 1:
+                # The first save also imports modules and builds TensorFlow's writer once.
+                self._save_secs.clear()
+            self._measured += 1
             self._save_secs.append(self._unfinished_secs)
             self._unfinished_secs = None
 
     @property
     def secs(self) -> float | None:
         """Return the training time that a save costs, in seconds: the mean of the last three.
+
+        The first save of a process counts only until there is a second one.
 
         Returns:
             None before the first save was finished.

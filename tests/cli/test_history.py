@@ -106,7 +106,7 @@ def test_table_has_a_row_for_each_attempt(lived, called):
     ]
     assert lines[7].startswith("goodput ")
     assert (
-        lines[-1] == f"at least 30 steps lost, 30 of them done again; 4 saves ({4 * 1.208:.3g} kB)"
+        lines[-2] == f"at least 30 steps lost, 30 of them done again; 4 saves ({4 * 1.208:.3g} kB)"
     )
 
 
@@ -177,7 +177,7 @@ def test_goodput_is_told_in_words(dummy_run, called):
     )
     assert lines[start + 1].split() == ["time", "part", "went", "into"]
     parts = {
-        " ".join(line.split()[3:]): " ".join(line.split()[:3]) for line in lines[start + 2 : -1]
+        " ".join(line.split()[3:]): " ".join(line.split()[:3]) for line in lines[start + 2 : -2]
     }
     spelled = {f"{kind.replace('_', ' ')} {KINDS[kind]}" for kind in KINDS if kind != "idle"}
     assert {name.removeprefix("% ") for name in parts} == spelled
@@ -264,3 +264,15 @@ def test_exit_codes(lived, called, arguments, code):
     result = called("history", *arguments)
     assert result.returncode == code
     assert ("Traceback" in result.stderr, bool(result.stdout)) == (False, code == 0)
+
+
+def test_the_interval_that_the_default_policy_has_chosen_is_shown(dummy_run, called):
+    chosen = "adaptive: every 12.1 s, as a save costs 0.121 s of training"
+    dummy_run.attempt()
+    dummy_run.save(100, trigger="adaptive: the first after 5 s")
+    dummy_run.save(200, trigger=chosen)
+    dummy_run.save(250, trigger="end of training", final=True)
+    assert f"newest save: step 200, {chosen}" in called("history", "run").stdout
+    newest = json.loads(called("history", "run", "--json").stdout)["newest_save"]
+    assert newest == {"step": 200, "trigger": chosen}
+    assert chosen in called("report", "run", "-o", "-").stdout

@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import math
 from pathlib import Path
+from typing import Any
 
 import pytest
 from hypothesis import given
@@ -75,6 +76,14 @@ def test_the_cost_of_a_save():
     assert measured([(0.1, True)], 0.0) is None, "it is still being written"
 
 
+def test_the_first_save_counts_until_there_is_a_second_one():
+    meter = CostMeter()
+    for cost, mean in [(9.0, 9.0), (1.0, 1.0), (3.0, 2.0), (5.0, 3.0), (7.0, 5.0)]:
+        meter.snapshot_taken(cost)
+        meter.step_done(0.0, busy=False)
+        assert meter.secs == pytest.approx(mean)
+
+
 @given(st.floats(0.0001, 10.0), st.floats(0.001, 0.5), st.floats(0.01, 5.0))
 def test_adaptive_keeps_its_bound(cost, bound, step):
     policy = ckptkit.Adaptive(max_overhead=bound, min_secs=0.001, max_secs=1e9)
@@ -97,20 +106,31 @@ def test_adaptive_keeps_its_bound(cost, bound, step):
 
 
 def test_adaptive_within_its_limits():
-    policy = ckptkit.Adaptive(max_overhead=0.02, min_secs=10, max_secs=60)
+    policy = ckptkit.Adaptive(max_overhead=0.02, first_secs=4, min_secs=10, max_secs=60)
     last = Moment(position=RunPosition(), time_secs=100.0)
 
-    def due(after: float, cost: float | None) -> str | None:
-        return policy.due(
-            Moment(position=RunPosition(1, 0, 1), time_secs=100.0 + after, save_secs=cost), last
+    def due(after: float, cost: float | None, **values: Any) -> str | None:
+        moment = Moment(
+            position=RunPosition(1, 0, 1), time_secs=100.0 + after, save_secs=cost, **values
         )
+        return policy.due(moment, last)
 
-    assert due(9.9, None) is None
-    assert "to measure" in str(due(10.0, None))
+    assert due(3.9, None) is None
+    assert due(4.0, None) == "adaptive: the first after 4 s"
+    assert due(99.0, None, save_bytes=1) is None, "the first save is not measured yet"
+    assert due(99.0, 1.0, is_writing=True) is None, "never a save during a save"
     assert due(9.9, 0.0) is None
     assert due(49.0, 1.0) is None
     assert due(50.0, 1.0) == "adaptive: every 50 s, as a save costs 1 s of training"
     assert due(60.0, 99.0), "not less often than every max_secs"
+    assert due(19.9, 0.0, save_bytes=1_000_000_000) is None, "at most 50 MB per second"
+    assert due(20.0, 0.0, save_bytes=1_000_000_000)
+    assert due(60.0, 0.0, save_bytes=10**12), "max_secs takes precedence"
+
+
+def test_adaptive_is_shown_by_what_is_not_a_default():
+    assert repr(ckptkit.Adaptive()) == "Adaptive()"
+    assert repr(ckptkit.Adaptive(first_secs=1)) == "Adaptive(first_secs=1)"
 
 
 @pytest.mark.parametrize(
@@ -122,6 +142,8 @@ def test_adaptive_within_its_limits():
         {"min_secs": 0},
         {"min_secs": 9, "max_secs": 8},
         {"max_secs": math.inf},
+        {"first_secs": 0},
+        {"max_bytes_per_sec": 0},
     ],
 )
 def test_adaptive_with_numbers_that_cannot_be_right(wrong):
