@@ -56,14 +56,14 @@ def run_all() -> dict[str, Any]:
 
     checkers.use(checkers.forked())
     directory = Path(tempfile.mkdtemp())
-    readme = run_readme(directory)
+    pages = {page: run_page(page, directory / page.replace("/", "-")) for page in RUN_PAGES}
     manifests = [json.loads(path.read_text()) for path in directory.rglob("manifest.json")]
     roles = {
         tensor["key"].split("/")[1] for manifest in manifests for tensor in manifest["tensors"]
     }
     return {
         "docstrings": run_docstrings(),
-        "readme": readme,
+        "pages": pages,
         "roles": sorted(roles),
         "suffixes": [VALUE_SUFFIX, SUFFIX],
     }
@@ -105,15 +105,29 @@ def make_run(directory: str) -> None:
             weight.assign_add(1.0)
 
 
-def run_readme(directory: Path) -> dict[str, list[str]]:
-    """Runs README's Python blocks one after the other in a directory, and then its commands that
-    look at what they made.
+RUN_PAGES = [
+    "README.md",
+    "docs/tutorial.md",
+    *(str(path.relative_to(ROOT)) for path in sorted((ROOT / "docs" / "how-to").glob("*.md"))),
+]
+"""The pages whose blocks run; what is no example of Python is marked `text` or `console`."""
+
+
+def shortened(code: str) -> str:
+    """A block that trains long enough to be killed by a reader, with two epochs."""
+    return code.replace("epochs=30", "epochs=2")
+
+
+def run_page(page: str, directory: Path) -> dict[str, list[str]]:
+    """Runs the Python blocks of a page one after the other in a new directory, and then its
+    commands that look at what they made.
     """
-    text, results, before = (ROOT / "README.md").read_text(), {}, Path.cwd()
+    text, results, before = (ROOT / page).read_text(), {}, Path.cwd()
+    directory.mkdir()
     os.chdir(directory)
     try:
         for number, code in enumerate(blocks(text, "python"), start=1):
-            Path("block.py").write_text(code)
+            Path("block.py").write_text(shortened(code))
             try:
                 with redirect_stdout(io.StringIO()):
                     runpy.run_path("block.py", run_name="__main__")

@@ -10,6 +10,7 @@ import dataclasses
 import json
 import os
 import re
+import statistics
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -31,12 +32,12 @@ from ckptkit.run.events import EVENTS, Event
 from ckptkit.run.manifest import FileEntry, Manifest, StateEntry
 from ckptkit.run.tensor_entry import TensorEntry
 from tests.cli.conftest import DummyRun
-from tests.docs_examples import ROOT, command_lines, json_examples
+from tests.docs_examples import ROOT, RUN_PAGES, command_lines, json_examples
 
 pytestmark = pytest.mark.xdist_group("docs")  # one process runs all examples
 
 DOCS = ROOT / "docs"
-PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted(DOCS.glob("*.md"))]
+PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted(DOCS.rglob("*.md"))]
 
 
 def read(name: str) -> str:
@@ -68,9 +69,52 @@ def test_the_examples_in_docstrings_run(examples):
     assert {name: said for name, said in examples["docstrings"].items() if said} == {}
 
 
-def test_readme_runs(examples):
-    assert len(examples["readme"]) >= 5
-    assert {name: said for name, said in examples["readme"].items() if said} == {}
+@pytest.mark.parametrize("page", RUN_PAGES)
+def test_the_blocks_and_commands_of_a_page_run(examples, page):
+    results = examples["pages"][page]
+    assert {name: said for name, said in results.items() if said} == {}
+    if page in ("README.md", "docs/tutorial.md"):
+        assert len(results) >= 5
+
+
+def test_readme_is_short():
+    assert len(read("README.md").splitlines()) <= 150
+
+
+SENTENCE_END = re.compile(r"(?<=[.!?])\s+(?=[A-Z`\[])|\n\s*\n|\n(?=[-|#])|:\n")
+
+
+def sentences(text: str) -> list[str]:
+    """The sentences of a page's prose, without code, tables, headings and HTML."""
+    text = re.sub(r"^```.*?^```$", "", text, flags=re.DOTALL | re.MULTILINE)
+    text = re.sub(r"<picture>.*?</picture>", "", text, flags=re.DOTALL)
+    text = re.sub(r"^(?:\||#).*$", "", text, flags=re.MULTILINE)
+    text = re.sub(r"!?\[([^]]*)\]\([^)]*\)", r"\1", text)
+    return [each for found in SENTENCE_END.split(text) if len((each := found.strip()).split()) > 2]
+
+
+@pytest.mark.parametrize("page", ["README.md", "docs/tutorial.md"])
+def test_sentences_are_short(page):
+    lengths = {sentence: len(sentence.split()) for sentence in sentences(read(page))}
+    assert len(lengths) > 15
+    assert [sentence for sentence, words in lengths.items() if words > 40] == []
+    assert statistics.median(lengths.values()) <= 16
+
+
+def test_a_long_sentence_is_found():
+    text = "# A heading\n\nOne is short here. W" + "word " * 41 + "end.\n\n```sh\nx\n```\n"
+    assert max(len(each.split()) for each in sentences(text)) == 42
+
+
+def test_the_site_has_every_page():
+    """The build itself is a stage of scripts/test, with warnings as errors."""
+    named = set(re.findall(r"([\w/-]+\.md)$", read("mkdocs.yml"), re.MULTILINE))
+    assert named == {str(page.relative_to(DOCS)) for page in DOCS.rglob("*.md")}
+
+
+def test_the_reference_has_every_public_name():
+    shown = re.findall(r"^::: ckptkit\.(?:testing\.)?(\w+)$", read("docs/reference.md"), re.M)
+    assert sorted(shown) == sorted(PUBLIC)
 
 
 def test_the_key_that_show_prints_is_the_one_that_is_written(examples):
@@ -263,14 +307,14 @@ def test_lines_of_prose_are_short(page):
     assert not long
 
 
-def test_readme_names_the_exit_codes_that_there_are():
-    rows = re.findall(r"^\| (\d+) \|", read("README.md"), re.MULTILINE)
+def test_the_page_of_errors_names_the_exit_codes_that_there_are():
+    rows = re.findall(r"^\| (\d+) \|", read("docs/how-to/errors.md"), re.MULTILINE)
     assert [int(code) for code in rows] == sorted(ExitCode)
 
 
 def test_every_exit_code_that_is_documented_is_seen_in_a_test():
     tables = [
-        read("README.md").split("## Exit codes")[1].split("\n## ")[0],
+        read("docs/how-to/errors.md").split("## Exit codes")[1].split("\n## ")[0],
         read("docs/cli.md").split("## Exit codes")[1].split("\n## ")[0],
         read("docs/cli.md").split("## `ckptkit run`")[1].split("\n## ")[0],
     ]

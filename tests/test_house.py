@@ -468,7 +468,7 @@ def pages() -> list[Path]:
     folders = ("docs", "changes", "configs")
     return [
         *(ROOT / name for name in names),
-        *(path for folder in folders for path in sorted((ROOT / folder).glob("*.md"))),
+        *(path for folder in folders for path in sorted((ROOT / folder).rglob("*.md"))),
     ]
 
 

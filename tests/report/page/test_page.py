@@ -266,6 +266,14 @@ def test_what_was_done_after_the_last_attempt_is_drawn_and_earlier_lives_are_cal
     browser.picture("lives-light")
 
 
+def test_no_number_of_the_summary_reaches_into_the_next_one(browser, tmp_path, written):
+    story = Story(7).start().train(3529).crash().wait(60).start().train(4000).finish()
+    browser.open(written(document_of(str(story.write(tmp_path / "run")))), width=1000)
+    assert any("steps" in value for value in browser.texts(".tile .value"))
+    too_wide = "node.scrollWidth > node.clientWidth + 1 ? node.textContent : ''"
+    assert not any(browser.each(".tile .value", too_wide))
+
+
 def test_an_empty_run(browser, tmp_path, written):
     (tmp_path / "run" / "journal").mkdir(parents=True)
     (tmp_path / "run" / "journal" / "attempt-000001.jsonl").touch()
