@@ -52,7 +52,7 @@ def examples(fork_server):
     """What came of all examples, run in one process with TensorFlow and without a GPU."""
     return (
         fork_server.call("tests.docs_examples:run_all", env={"CUDA_VISIBLE_DEVICES": ""})
-        .check()
+        .check(timeout=500)
         .result
     )
 

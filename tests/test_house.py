@@ -319,7 +319,10 @@ def test_every_import_of_a_test_is_declared(folder):
     setup = configparser.ConfigParser()
     setup.read(ROOT / "setup.cfg")
     declared = "\n".join(
-        [setup["options"]["install_requires"], setup["options.extras_require"]["test"]]
+        [
+            setup["options"]["install_requires"],
+            *(setup["options.extras_require"][name] for name in ("test", "docs")),
+        ]
     )
     names = {normal(line) for line in declared.split("\n") if line}
     distributions = packages_distributions()
