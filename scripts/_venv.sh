@@ -34,6 +34,29 @@ print(hashlib.sha256("\0".join(parts).encode()).hexdigest())
 PYTHON_CODE
 }
 
+# pip_install VENV ARGUMENT...: pip with one line of progress on a terminal, and silence elsewhere. What pip writes,
+# warnings included, is shown only if it fails.
+pip_install() {
+    local venv=$1 messages count=0 line
+    shift
+    messages=$(mktemp)
+    # Named by its interpreter: the first line of venv/bin/pip may name another environment, if this one is a copy.
+    if "$venv/bin/python" -m pip install --disable-pip-version-check --progress-bar off "$@" 2>&1 | tee "$messages" |
+        while IFS= read -r line; do
+            if [[ -t 2 && "$line" =~ ^(Collecting|Installing|Obtaining)\ ([^\ ]+) ]]; then
+                count=$((count + 1))
+                printf '\r   %3d  %-12s %-50.50s' "$count" "${BASH_REMATCH[1]}" "${BASH_REMATCH[2]}" >&2
+            fi
+        done; then # pipefail, which both scripts set, makes this pip's own status
+        if [[ -t 2 ]]; then printf '\r%-70s\r' '' >&2; fi
+        rm -f "$messages"
+        return
+    fi
+    cat "$messages" >&2
+    rm -f "$messages"
+    return 1
+}
+
 # ensure_venv DIR EXTRAS [PIP ARGUMENT...]: DIR holds this package, editable, with EXTRAS ("" or "[dev]").
 # An environment with [dev] serves if no extra is asked for.
 ensure_venv() {
@@ -51,8 +74,7 @@ ensure_venv() {
     if [[ -f "$stamp" ]] && grep -qxF -e "$wanted" -e "$full" "$stamp"; then return; fi
     printf '== installing ckptkit%s into %s (TensorFlow is large: the first time takes minutes)\n' "$extras" "$venv"
     rm -f "$stamp"
-    "$venv/bin/python" -m pip install --quiet --disable-pip-version-check --editable ".$extras" "$@" ||
-        fail "pip could not install ckptkit$extras into $venv; its message is above"
+    pip_install "$venv" --editable ".$extras" "$@" || fail "pip could not install ckptkit$extras into $venv; its message is above"
     printf '%s\n' "$wanted" >"$stamp"
 }
 

@@ -42,16 +42,18 @@ def _options(function: Callable[..., Any]) -> Callable[..., Any]:
     "run",
     epilog=examples(
         "ckptkit run -- python train.py",
-        "ckptkit run --config configs/spot-gpu.toml -- python train.py",
+        "ckptkit run --config spot-gpu -- python train.py",
         "ckptkit run --explain",
     ),
     context_settings={"ignore_unknown_options": False, "allow_interspersed_args": False},
 )
 @click.option(
     "--config",
+    metavar="FILE|NAME",
     type=click.Path(path_type=Path),
     envvar="CKPTKIT_CONFIG",
-    help="Settings in a TOML file, such as configs/spot-gpu.toml.",
+    help="Settings in a TOML file; or those of the package for a situation: debug, default, slurm, "
+    "spot-gpu.",
 )
 @click.option(
     "--explain",

@@ -14,6 +14,8 @@ import msgspec
 
 from ckptkit.errors import ConfigError
 
+_PACKAGED = Path(__file__).with_name("configs")
+
 PREFIX = "CKPTKIT_"
 NO_SETTINGS = frozenset({"CKPTKIT_LAUNCHER", "CKPTKIT_CONFIG", "CKPTKIT_EXPORT", "CKPTKIT_AUDIT"})
 """Environment variables with the prefix `CKPTKIT_` that are not settings of the launcher."""
@@ -174,13 +176,22 @@ def option_of(name: str) -> str:
     return "--" + name.replace("_", "-")
 
 
+def packaged_configs() -> dict[str, Path]:
+    """Return the settings that the package brings, by name, such as `spot-gpu`."""
+    return {path.stem: path for path in sorted(_PACKAGED.glob("*.toml"))}
+
+
 def _read(config: Path) -> dict[str, Any]:
+    packaged = packaged_configs()
     try:
+        # A name without a directory, unless there is such a file.
+        if str(config) in packaged and not config.exists():
+            config = packaged[str(config)]
         return tomllib.loads(config.read_text())
     except OSError as error:
         raise ConfigError(
-            f"Could not read {config}: {error.strerror}. Expected a TOML file, such as "
-            "configs/default.toml."
+            f"Could not read {config}: {error.strerror}. Expected a TOML file, or one of the "
+            f"settings of the package: {', '.join(packaged)}."
         ) from error
     except ValueError as error:  # no TOML, or no UTF-8
         raise ConfigError(f"{config} is not a TOML file: {error}.") from error

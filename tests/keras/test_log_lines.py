@@ -76,6 +76,17 @@ def test_a_log_line_is_a_line_of_its_own(screen, background, tmp_path):
     assert not re.search(r"ckptkit: [^\n]*\n\nckptkit: ", shown), shown
 
 
+def test_a_log_line_is_a_line_of_its_own_below_the_launcher(tmp_path):
+    """There, standard output and standard error are two pipes, and one terminal again behind it."""
+    launcher = [sys.executable, "-m", "ckptkit", "run", "--notices", "off", "--"]
+    command = [sys.executable, "-c", PROGRAM, str(tmp_path / "run"), "1", "background"]
+    shown = on_terminal([*launcher, *command])
+    lines = [line for line in shown.split("\n") if "ckptkit: " in line]
+    assert sum("saved step" in line for line in lines) >= 3, shown
+    for line in lines:
+        assert line.startswith("ckptkit: "), shown
+
+
 @pytest.mark.parametrize("verbose", ["0", "2"])
 def test_without_a_bar_nothing_is_added(verbose, tmp_path):
     shown = in_pipe([sys.executable, "-c", PROGRAM, str(tmp_path / "run"), verbose, "background"])

@@ -20,6 +20,7 @@ from ckptkit.launcher.launcher_settings import (
     PREFIX,
     Settings,
     option_of,
+    packaged_configs,
     settings_of,
     settle,
 )
@@ -157,3 +158,17 @@ def test_what_is_wrong_with_the_configuration_is_told_before_anything_is_started
     assert done.returncode == code, done.stderr
     assert said in done.stderr
     assert "Traceback" not in done.stderr
+
+
+def test_settings_of_the_package_have_names(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    assert settle(Path("spot-gpu"), {}, {})["hang_secs"].value == 1800
+    Path("spot-gpu").write_text("hang_secs = 7.0\n")
+    assert settle(Path("spot-gpu"), {}, {})["hang_secs"].value == 7, "a file of the user wins"
+    with pytest.raises(ConfigError, match=r"debug, default, slurm, spot-gpu"):
+        settle(Path("spot"), {}, {})
+
+
+def test_configs_in_the_repository_are_those_of_the_package():
+    found = {path.stem: path.resolve() for path in (ROOT / "configs").glob("*.toml")}
+    assert found == packaged_configs()

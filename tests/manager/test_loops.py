@@ -418,7 +418,7 @@ def test_a_loop_that_draws_inside_of_tensorflow(trainings, run, traced):
 
 def test_a_loop_with_keras_random_numbers_is_exact(trainings, run):
     seeds, dropout = trainings.keras.random.SeedGenerator(3), trainings.keras.layers.Dropout(0.5)
-    manager, train = new_manager(trainings, run, exact="require")
+    manager, train = new_manager(trainings, run, exact="require", save=ckptkit.EveryNSteps(9))
     with manager:
         for _ in manager.steps(2):
             dropout(trainings.keras.random.normal((3,), seed=seeds), training=True)
