@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+import webbrowser
 from pathlib import Path
 
 import click
@@ -27,7 +28,7 @@ from ckptkit.run.verify import bytes_to_read
 @click.command(
     "report",
     epilog=examples(
-        "ckptkit report runs/digits",
+        "ckptkit report runs/digits --open",
         "ckptkit report runs/digits -o digits.html --verify",
     ),
 )
@@ -45,8 +46,9 @@ from ckptkit.run.verify import bytes_to_read
     is_flag=True,
     help="Read every byte of every checkpoint; otherwise only sizes and small files.",
 )
+@click.option("--open", "opens", is_flag=True, help="Open the file in the browser.")
 @json_option
-def command(run: str, output: str | None, full: bool, as_json: bool) -> None:
+def command(run: str, output: str | None, full: bool, opens: bool, as_json: bool) -> None:
     """Write one HTML file that shows RUN.
 
     It shows where the time went, the attempts on a time axis, and the checkpoints. The file is
@@ -55,6 +57,8 @@ def command(run: str, output: str | None, full: bool, as_json: bool) -> None:
     """
     if output is not None and as_json:
         raise click.UsageError("Expected either -o FILE or --json. Received both.")
+    if opens and (as_json or output == "-"):
+        raise click.UsageError("Expected --open with a file. Received it with standard output.")
     path = None if as_json or output == "-" else Path(output or _default_name(run))
     if path is not None:
         # Checked first, because reading the checkpoints may take minutes.
@@ -68,6 +72,8 @@ def command(run: str, output: str | None, full: bool, as_json: bool) -> None:
         data = render_page(document)
         write_report(path, data)
         print_line(f"wrote {plain(path)} ({size(len(data))}): {plain(document.run.words)}")
+        if opens and not webbrowser.open(path.absolute().as_uri()):
+            raise click.ClickException(f"No browser could be started. Open {plain(path)} yourself.")
 
 
 def _default_name(run: str) -> str:

@@ -81,6 +81,29 @@ def test_report_without_a_name_is_called_like_the_run(called, dummy_run, tmp_pat
     assert called("report", "run").returncode == 0, "an earlier report is replaced"
 
 
+def test_report_opens_the_browser(tmp_path, environment, dummy_run):
+    """`BROWSER` names a program, as on any Unix."""
+    dummy_run.attempt()
+    dummy_run.save(100)
+    browser = tmp_path / "browser"
+    browser.write_text(f'#!/bin/sh\nprintf %s "$1" > {tmp_path}/opened\n')
+    browser.chmod(0o755)
+    report = [sys.executable, "-m", "ckptkit", "report", "run", "--open"]
+    for name, code in ((str(browser), 0), (f"{tmp_path}/missing", 1)):
+        settings = environment | {"BROWSER": f"{name} %s", "PATH": "/nonexistent"}
+        done = subprocess.run(
+            report, env=settings, cwd=tmp_path, capture_output=True, text=True, check=False
+        )
+        assert done.returncode == code, done.stderr
+    assert (tmp_path / "opened").read_text() == (tmp_path / "run.html").as_uri()
+    assert "Open run.html yourself" in done.stderr
+
+
+def test_report_opens_no_standard_output(called, dummy_run):
+    dummy_run.attempt()
+    assert called("report", "run", "--open", "--json").returncode == 2
+
+
 @pytest.fixture
 def measured(dummy_run):
     dummy_run.attempt()
