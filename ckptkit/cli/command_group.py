@@ -19,6 +19,7 @@ COMMANDS = {
     "list": "List a run and its checkpoints, or the runs and models in a directory.",
     "history": "List the attempts of a run, and show where the time went.",
     "report": "Write one HTML file that shows a run: time, attempts and checkpoints.",
+    "watch": "Show the report in the browser, up to date while the run is training.",
     "show": "Describe a checkpoint, a model or weights.",
     "tensors": "List the tensors of a checkpoint, a model or weights.",
     "diff": "Compare two checkpoints, models or weights.",

@@ -60,6 +60,7 @@ exit code that each has.
 ELSEWHERE = {
     "export": ("tests/export/test_command.py", 'printed("export"'),
     "audit": ("tests/audit/conftest.py", "audit.json"),
+    "watch": ("tests/report/page/test_live_page.py", 'printed("watch"'),
     "save": ("tests/cli/test_asking.py", 'printed("save"'),
     "stop": ("tests/cli/test_asking.py", 'printed("stop"'),
 }

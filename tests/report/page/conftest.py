@@ -43,7 +43,7 @@ def quiet_options(profile: Path) -> Any:
         "--no-pings",
         "--no-proxy-server",
         "--force-color-profile=srgb",
-        "--host-resolver-rules=MAP * ~NOTFOUND",
+        "--host-resolver-rules=MAP * ~NOTFOUND , EXCLUDE 127.0.0.1",
         f"--user-data-dir={profile}",
         "--lang=en-US",
         "--hide-scrollbars",
