@@ -107,3 +107,10 @@ def test_json_needs_no_drawing(run):
     assert "rich" not in imported(
         "from ckptkit.cli import main\nmain(['list', 'run', '--json'])", run.root.parent
     )
+
+
+def test_the_help_of_all_commands_imports_none_of_them(tmp_path):
+    program = "import sys\nfrom ckptkit.cli import main\nmain(['--help'])\n"
+    program += "names = [name for name in sys.modules if name.endswith('_command')]\n"
+    program += "assert not names, names"
+    assert not imported(program, tmp_path) & {"rich", "msgspec", "psutil"}
