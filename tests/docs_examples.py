@@ -11,6 +11,7 @@ import json
 import os
 import re
 import runpy
+import shutil
 import subprocess
 import sys
 import tempfile
@@ -74,8 +75,9 @@ def run_docstrings() -> dict[str, list[str]]:
     import ckptkit
     import ckptkit.testing
 
-    run_directory = tempfile.mkdtemp()
-    make_run(run_directory)
+    finished = tempfile.mkdtemp()
+    make_run(finished)
+    before = Path.cwd()
     finder, results = doctest.DocTestFinder(), {}
     for name in [*ckptkit.__all__, *ckptkit.testing.__all__]:
         public = getattr(ckptkit.testing if name in ckptkit.testing.__all__ else ckptkit, name)
@@ -84,10 +86,13 @@ def run_docstrings() -> dict[str, list[str]]:
         for test in [
             test for test in finder.find(public, name, module=False, globs={}) if test.examples
         ]:
-            test.globs.update(new_directory=tempfile.mkdtemp(), run_directory=run_directory)
+            # As after pasting: in a directory in which runs/digits is a run, with no other names.
+            os.chdir(directory := tempfile.mkdtemp())
+            shutil.copytree(finished, Path(directory, "runs", "digits"))
             said = io.StringIO()
             doctest.DocTestRunner(optionflags=doctest.ELLIPSIS).run(test, out=said.write)
             results[test.name] = [said.getvalue()] if said.getvalue() else []
+    os.chdir(before)
     return results
 
 

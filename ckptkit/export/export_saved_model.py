@@ -75,7 +75,7 @@ def export_saved_model(
 
     Example:
         >>> import ckptkit, keras, pathlib
-        >>> base = pathlib.Path(new_directory) / "export"
+        >>> base = pathlib.Path("runs/new") / "export"
         >>> model = keras.Sequential([keras.Input((4,)), keras.layers.Dense(2)])
         >>> ckptkit.export_saved_model(model, base, version=7).name
         '7'

@@ -62,10 +62,10 @@ class CheckpointCallback(keras.callbacks.Callback):
         >>> import ckptkit, keras, numpy as np
         >>> model = keras.Sequential([keras.Input((4,)), keras.layers.Dense(1)])
         >>> model.compile("adam", "mse")
-        >>> callback = ckptkit.CheckpointCallback(new_directory, export=False)
+        >>> callback = ckptkit.CheckpointCallback("runs/new", export=False)
         >>> x, y = np.ones((8, 4)), np.ones((8, 1))
         >>> history = model.fit(x, y, epochs=2, verbose=0, callbacks=[callback])
-        >>> len(history.history["loss"]), ckptkit.open_run(new_directory).find("latest").step
+        >>> len(history.history["loss"]), ckptkit.open_run("runs/new").find("latest").step
         (2, 2)
     """
 

@@ -40,8 +40,8 @@ class ExportedModel:
     Example:
         >>> import ckptkit, keras, numpy as np, pathlib
         >>> model = keras.Sequential([keras.Input((4,), name="x"), keras.layers.Dense(2)])
-        >>> model.export(pathlib.Path(new_directory) / "export", verbose=False)
-        >>> served = ckptkit.load_exported(pathlib.Path(new_directory) / "export")
+        >>> model.export(pathlib.Path("runs/new") / "export", verbose=False)
+        >>> served = ckptkit.load_exported(pathlib.Path("runs/new") / "export")
         >>> sorted(served.signatures), served(x=np.ones((3, 4), "float32")).shape
         (['serve', 'serving_default'], (3, 2))
     """
@@ -126,7 +126,7 @@ def load_exported(
     Example:
         >>> import ckptkit, keras, numpy as np, pathlib
         >>> model = keras.Sequential([keras.Input((4,), name="x"), keras.layers.Dense(2)])
-        >>> published = ckptkit.export_saved_model(model, pathlib.Path(new_directory) / "export")
+        >>> published = ckptkit.export_saved_model(model, pathlib.Path("runs/new") / "export")
         >>> served = ckptkit.load_exported(published.parent)
         >>> bool((served(np.ones((3, 4), "float32")) == model(np.ones((3, 4)))).numpy().all())
         True

@@ -44,7 +44,7 @@ class Signature:
 
     Example:
         >>> import ckptkit, keras, numpy as np, pathlib
-        >>> base = pathlib.Path(new_directory) / "export"
+        >>> base = pathlib.Path("runs/new") / "export"
         >>> model = keras.Sequential([keras.Input((4,), name="x"), keras.layers.Dense(2)])
         >>> model.export(base, verbose=False)
         >>> signature = ckptkit.load_exported(base).signatures["serving_default"]

@@ -85,9 +85,9 @@ def load_model(
         >>> model = keras.Sequential([keras.Input((4,)), keras.layers.Dense(1)])
         >>> model.compile("adam", "mse")
         >>> x, y = np.ones((8, 4)), np.ones((8, 1))
-        >>> callback = ckptkit.CheckpointCallback(new_directory, export=False)
+        >>> callback = ckptkit.CheckpointCallback("runs/new", export=False)
         >>> history = model.fit(x, y, verbose=0, callbacks=[callback])
-        >>> again = ckptkit.load_model(new_directory)
+        >>> again = ckptkit.load_model("runs/new")
         >>> int(again.optimizer.iterations)
         1
         >>> again.predict(x, verbose=0).tolist() == model.predict(x, verbose=0).tolist()

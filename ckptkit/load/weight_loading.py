@@ -54,7 +54,7 @@ class WeightsReport:
 
     Example:
         >>> import ckptkit, keras, pathlib
-        >>> path = pathlib.Path(new_directory) / "model.weights.h5"
+        >>> path = pathlib.Path("model.weights.h5")
         >>> model = keras.Sequential([keras.Input((4,)), keras.layers.Dense(2)])
         >>> model.save_weights(path)
         >>> report = ckptkit.load_weights(model, path)
@@ -123,7 +123,7 @@ def load_weights(
     Example:
         >>> import ckptkit, keras, pathlib
         >>> from keras.layers import Dense
-        >>> path = pathlib.Path(new_directory) / "model.weights.h5"
+        >>> path = pathlib.Path("model.weights.h5")
         >>> keras.Sequential([keras.Input((4,)), Dense(8), Dense(2)]).save_weights(path)
         >>> model = keras.Sequential([keras.Input((4,)), Dense(8), Dense(3)])
         >>> report = ckptkit.load_weights(model, path, strict=False)

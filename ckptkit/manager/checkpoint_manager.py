@@ -51,7 +51,7 @@ class CheckpointManager(TrainingLoops):
         >>> import ckptkit, tensorflow as tf
         >>> weight = tf.Variable(0.0)
         >>> manager = ckptkit.CheckpointManager(
-        ...     new_directory, state={"weight": weight}, save=ckptkit.EveryNSteps(2)
+        ...     "runs/new", state={"weight": weight}, save=ckptkit.EveryNSteps(2)
         ... )
         >>> with manager:
         ...     for step in manager.steps(5):

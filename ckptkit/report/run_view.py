@@ -23,7 +23,7 @@ class Run(store.StoredRun):
 
     Example:
         >>> import ckptkit
-        >>> run = ckptkit.open_run(run_directory)
+        >>> run = ckptkit.open_run("runs/digits")
         >>> run.find("latest").step, run.find(1).step
         (2, 1)
     """
@@ -70,7 +70,7 @@ def open_run(directory: str | os.PathLike[str]) -> Run:
 
     Example:
         >>> import ckptkit
-        >>> run = ckptkit.open_run(run_directory)
+        >>> run = ckptkit.open_run("runs/digits")
         >>> [checkpoint.step for checkpoint in run.checkpoints]
         [1, 2]
         >>> [(attempt.outcome, attempt.steps_done, attempt.steps_lost) for attempt in run.attempts]

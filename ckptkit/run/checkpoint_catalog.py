@@ -26,7 +26,7 @@ class Checkpoint:
 
     Example:
         >>> import ckptkit
-        >>> checkpoint = ckptkit.open_run(run_directory).find("latest")
+        >>> checkpoint = ckptkit.open_run("runs/digits").find("latest")
         >>> checkpoint.step, checkpoint.head.final, checkpoint.problem
         (2, True, None)
     """

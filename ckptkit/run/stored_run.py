@@ -137,7 +137,7 @@ class StoredRun:
 
         Example:
             >>> import ckptkit
-            >>> with ckptkit.open_run(run_directory).reading() as checkpoint:
+            >>> with ckptkit.open_run("runs/digits").reading() as checkpoint:
             ...     sorted(path.name for path in checkpoint.path.iterdir())[0]
             'ckpt-2.data-00000-of-00001'
         """
@@ -223,7 +223,7 @@ class StoredRun:
 
         Example:
             >>> import ckptkit
-            >>> run = ckptkit.open_run(run_directory)
+            >>> run = ckptkit.open_run("runs/digits")
             >>> [checkpoint.step for checkpoint in run.follow(timeout_secs=0)]
             [1, 2]
         """
@@ -325,7 +325,7 @@ def open_run(directory: str | os.PathLike[str]) -> StoredRun:
 
     Example:
         >>> import ckptkit
-        >>> run = ckptkit.open_run(run_directory)
+        >>> run = ckptkit.open_run("runs/digits")
         >>> [checkpoint.step for checkpoint in run.checkpoints]
         [1, 2]
     """

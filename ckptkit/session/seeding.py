@@ -48,9 +48,9 @@ def seeded(directory: str | os.PathLike[str]) -> int:
 
     Example:
         >>> import ckptkit, random
-        >>> seed = ckptkit.seeded(new_directory)
+        >>> seed = ckptkit.seeded("runs/new")
         >>> first = random.random()
-        >>> ckptkit.seeded(new_directory) == seed  # as the next attempt does
+        >>> ckptkit.seeded("runs/new") == seed  # as the next attempt does
         True
         >>> random.random() == first
         True

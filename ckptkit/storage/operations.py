@@ -30,7 +30,7 @@ class Operation:
         >>> import pathlib
         >>> from ckptkit.testing import FaultyFiles
         >>> files = FaultyFiles()
-        >>> files.make_dir(pathlib.Path(new_directory) / "notes")
+        >>> files.make_dir(pathlib.Path("notes"))
         >>> [(step.kind, step.path.name) for step in files.steps][0]
         ('MakeDir', 'notes')
     """

@@ -75,7 +75,7 @@ class FaultyFiles(FileSystem):
         >>> files = FaultyFiles()
         >>> files.fail(errno.EIO, when=lambda step: step.kind == "SyncFile")
         >>> try:
-        ...     files.create(pathlib.Path(new_directory) / "notes", b"some")
+        ...     files.create(pathlib.Path("notes"), b"some")
         ... except ckptkit.StorageError as error:
         ...     print(errno.errorcode[error.errno], files.reached)
         EIO 1
@@ -169,7 +169,7 @@ class FaultyFiles(FileSystem):
             >>> files = FaultyFiles()
             >>> files.fail_read(errno.ESTALE, when=lambda read: read.kind == "ListDir")
             >>> try:
-            ...     files.list_dir(pathlib.Path(new_directory))
+            ...     files.list_dir(pathlib.Path("."))
             ... except OSError as error:
             ...     print(errno.errorcode[error.errno], files.reached)
             ESTALE 1

@@ -106,9 +106,9 @@ class PowerLoss:
             writes into the directory.
 
     Example:
-        >>> import pathlib
+        >>> import pathlib, tempfile
         >>> from ckptkit.testing import FaultyFiles, PowerLoss, all_lost, nothing_lost
-        >>> root = pathlib.Path(new_directory)
+        >>> root = pathlib.Path(tempfile.mkdtemp())
         >>> files, disk = FaultyFiles(), PowerLoss(root)
         >>> files.create(root / "notes", b"some")
         >>> disk.follow(files.steps)
@@ -330,8 +330,8 @@ def write_tree(tree: dict[str, bytes | None], directory: Path) -> None:
     Example:
         >>> import pathlib
         >>> from ckptkit.testing import write_tree
-        >>> write_tree({"a/notes": b"some"}, pathlib.Path(new_directory) / "after")
-        >>> (pathlib.Path(new_directory) / "after" / "a" / "notes").read_bytes()
+        >>> write_tree({"a/notes": b"some"}, pathlib.Path("after"))
+        >>> (pathlib.Path("after") / "a" / "notes").read_bytes()
         b'some'
     """
     directory.mkdir()
