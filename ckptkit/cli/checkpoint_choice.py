@@ -30,11 +30,13 @@ def which_argument(*, default: str | None = None, required: bool = True) -> Deco
         default: the choice if it is left out.
         required: whether it may not be left out.
     """
+    # A default of None would make click accept a missing argument that is required.
+    given: dict[str, Any] = {} if default is None else {"default": default}
     return click.argument(
         "which",
         metavar=CHOICES if required else f"[{CHOICES}]",
-        default=default,
         required=required,
+        **given,
         callback=choice_callback,
         shell_complete=complete_step,
     )

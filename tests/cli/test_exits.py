@@ -138,6 +138,7 @@ SAID = {
     "diff": [["run@100", "@100"], ["run@100", "@100", "--json"]],
     "audit": [["--help"]],
     "report": [["run", "--json"]],
+    "watch": [["--help"]],
 }
 """Calls that print something; those that wait for a training, or import TensorFlow, only their
 help.

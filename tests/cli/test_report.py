@@ -145,7 +145,7 @@ def test_a_place_that_is_no_files(run, called, tmp_path, output, said):
 
 @pytest.mark.parametrize(
     "arguments",
-    [["run"], ["run", "--json", "-o", "x.html"], ["-o", "x.html"], ["run", "-o"]],
+    [["run", "--json", "-o", "x.html"], ["-o", "x.html"], ["run", "-o"]],
     ids=str,
 )
 def test_usage(run, called, tmp_path, arguments):

@@ -187,4 +187,4 @@ def test_a_name_that_cannot_be_right_is_a_usage_error(dummy_run, ckptkit, which)
     dummy_run.save(100)
     result = ckptkit("show", "run", "--", which)
     assert result.returncode == 2
-    assert "'latest' or 'best'" in result.stderr
+    assert "'best' or 'best:METRIC'" in result.stderr
