@@ -34,9 +34,10 @@ WRONG = {
 """Lines that a type checker refuses, and what its message names."""
 
 
-def test_misspelt_names_are_type_errors(tmp_path):
+def test_misspelt_names_are_type_errors(tmp_path, seed):
     lines = RIGHT.count("\n")
-    program = tmp_path / "train.py"
+    # A new name each time: mypy keeps its messages by the name of a module.
+    program = tmp_path / f"train_{seed}.py"
     program.write_text("\n".join([RIGHT, *WRONG, ""]))
     done = subprocess.run(
         [sys.executable, "-m", "mypy", "--ignore-missing-imports", program],
