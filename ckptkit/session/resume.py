@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
@@ -12,12 +12,15 @@ from ckptkit.position import RunPosition
 from ckptkit.report.ledger_builder import unsaved_attempts
 from ckptkit.restore.assign import assign_result
 from ckptkit.restore.newest_checkpoint import newest_good, restore_one
+from ckptkit.restore.read_ahead import ReadAhead
+from ckptkit.restore.verification import verify_before_restore
 from ckptkit.run.checkpoint_catalog import Checkpoint
 from ckptkit.run.journal import Journal
 from ckptkit.run.journal_reader import read_journal
 from ckptkit.run.quarantine import quarantine
 from ckptkit.session.exactness import Exactness
 from ckptkit.session.hyperparameter_conflicts import HyperparameterConflicts
+from ckptkit.session.launcher_client import launcher_verdict
 from ckptkit.session.options import RunOptions
 from ckptkit.session.stopwatch import Stopwatch
 from ckptkit.session.tracked_state import TrackedState
@@ -56,10 +59,16 @@ class Resume:
         self._options, self._journal, self._tracked = options, journal, tracked
         self.changes, self._exactness, self._stopwatch = changes, exactness, stopwatch
         self._passed_over: dict[CheckpointName, str] = {}
+        self._ahead = ReadAhead()
         self.constants_changed = False
 
-    def newest(self) -> Checkpoint | None:
+    def newest(self, verify: Callable[[Checkpoint], Checkpoint] | None = None) -> Checkpoint | None:
         """Return the newest checkpoint that passes verification, or None for a new run.
+
+        Its values are read on threads meanwhile, and until `restore` needs them.
+
+        Args:
+            verify: how to verify one; by default as the options say.
 
         Raises:
             CorruptCheckpointError: If the run has saved before, and no checkpoint can be read.
@@ -68,8 +77,28 @@ class Resume:
         options = self._options
         with self._stopwatch.during("restoring"):
             return newest_good(
-                options.files, options.layout, self._journal, options.verify, self._passed_over
+                options.files,
+                options.layout,
+                self._journal,
+                verify or self._verify,
+                self._passed_over,
             )
+
+    def _verify(self, checkpoint: Checkpoint) -> Checkpoint:
+        """Verify a checkpoint, and begin to read its values meanwhile."""
+        self._ahead.begin(checkpoint)
+        return verify_before_restore(checkpoint, self._options.verify, launcher_verdict())
+
+    def _verify_by_reading(self, checkpoint: Checkpoint) -> Checkpoint:
+        """Verify a checkpoint, by the checksums in its values if every byte is read anyway."""
+        depth = self._options.verify
+        if depth != "auto" or not self._ahead.begin(checkpoint):
+            return self._verify(checkpoint)
+        # The values are assigned next, so to compare the digests of the same bytes would cost a
+        # second pass over them. Small files and anchors are compared.
+        usable = verify_before_restore(checkpoint, "quick", launcher_verdict())
+        self._ahead.confirm()
+        return usable
 
     def restore_newest(self) -> Checkpoint | None:
         """Restore the newest good checkpoint.
@@ -79,7 +108,7 @@ class Resume:
         Returns:
             The checkpoint that was restored, or None for a new run.
         """
-        while (checkpoint := self.newest()) is not None:
+        while (checkpoint := self.newest(self._verify_by_reading)) is not None:
             self.changes.check(checkpoint)
             try:
                 self.restore(checkpoint)
@@ -112,7 +141,11 @@ class Resume:
                 self.restore_settings(self._tracked.moved_settings(checkpoint))
                 adapted = self.restore_adapted(checkpoint)
                 refreshed = restore_one(
-                    self._journal, checkpoint, self._tracked.now(), self._options.state
+                    self._journal,
+                    checkpoint,
+                    self._tracked.now(),
+                    self._options.state,
+                    self._ahead.take(checkpoint),
                 )
         except BaseException:
             self.changes.undo()
@@ -156,6 +189,10 @@ class Resume:
                 f"preprocessing layers ({', '.join(missing)}); they keep the program's values"
             )
         return self._tracked.adapted.apply(checkpoint, tracked)
+
+    def close(self) -> None:
+        """Stop reading ahead, because nothing will be restored any more."""
+        self._ahead.close()
 
     def undo_adapted(self) -> None:
         """Restore the previous state of preprocessing layers, because the resume failed."""
