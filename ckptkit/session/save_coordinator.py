@@ -156,7 +156,11 @@ class SaveCoordinator:
         )
         for reason in self.saver.iterators_losing_order:
             self._inexact(reason)
-        evaluated, now = self._evaluated_here(), taken.snapshot.weights
+        evaluated = self._evaluated_here()
+        if not evaluated:
+            # `weights` would put all values into order and encode them, while training waits.
+            return taken
+        now = taken.snapshot.weights
         known = {key: value for key, value in evaluated.items() if key in now}
         return replace(taken, snapshot=replace(taken.snapshot, evaluated=known))
 
