@@ -36,7 +36,8 @@ class RunProgress:
         self._phases = phases
         self.position = RunPosition()
         self._unusable = UnusableMetrics()
-        self.forget_metrics()
+        self.metrics = Metrics(unusable=self._unusable.note)
+        self.running_averages = False
         self.done = False
         self.early_stop: dict[str, str | int] = {}
         self.total: int | None = None
@@ -50,7 +51,8 @@ class RunProgress:
 
     def forget_metrics(self) -> None:
         """Remove all metrics, because another turn has begun."""
-        self.metrics = Metrics(unusable=self._unusable.note)
+        if self.metrics.raw:  # most loops measure nothing in most turns
+            self.metrics = Metrics(unusable=self._unusable.note)
         self.running_averages = False
 
     def step_done(
@@ -98,4 +100,5 @@ class RunProgress:
         if not isinstance(metrics, Mapping):
             self._unusable.note_unnamed(metrics)  # a metric must never end a training
             return
-        self.metrics = self.metrics.with_more(metrics)
+        if metrics:
+            self.metrics = self.metrics.with_more(metrics)

@@ -88,8 +88,9 @@ class SaveCoordinator:
             Whether a save was due. If there was no space, that is a warning, and the next save
                 tries again.
         """
-        moment = replace(
-            self._now(),
+        moment = Moment(
+            position=self._progress.position,
+            time_secs=self._options.clock.monotonic(),
             metrics=self._progress.metrics,
             running_averages=self._progress.running_averages,
             extremes=self._extremes,
