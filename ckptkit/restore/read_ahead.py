@@ -8,7 +8,10 @@ from pathlib import Path
 import tensorflow as tf
 
 from ckptkit.bundle.tensor_read import TensorRead
+from ckptkit.restore.verification import verify_before_restore
 from ckptkit.run.checkpoint_catalog import Checkpoint
+from ckptkit.run.intact_verdict import IntactVerdict
+from ckptkit.run.verify import Depth
 from ckptkit.writing.free_memory import available_bytes
 
 COPIES = 2.0
@@ -55,21 +58,41 @@ class ReadAhead:
         self._read = TensorRead(checkpoint.prefix, entries).start()
         return True
 
-    def confirm(self) -> None:
-        """Wait until everything is read; TensorFlow has then compared each value's checksum.
+    def verify(
+        self, checkpoint: Checkpoint, depth: Depth, verdict: IntactVerdict | None
+    ) -> Checkpoint:
+        """Begin to read a checkpoint, and verify it meanwhile; see `verify_before_restore`.
 
         Raises:
-            CorruptCheckpointError: If a file is damaged.
-            StorageError: If reading failed for another reason.
+            CorruptCheckpointError: If it is damaged.
+            StorageError: If the system refuses to read.
         """
+        self.begin(checkpoint)
+        return verify_before_restore(checkpoint, depth, verdict)
+
+    def verify_by_reading(
+        self, checkpoint: Checkpoint, depth: Depth, verdict: IntactVerdict | None
+    ) -> Checkpoint:
+        """Read a checkpoint, and verify it by the checksums in its values if `auto` allows that.
+
+        Raises:
+            CorruptCheckpointError, StorageError: As for `verify`.
+        """
+        if depth != "auto" or not self.begin(checkpoint):
+            return self.verify(checkpoint, depth, verdict)
+        # The values are assigned next, so to compare the digests of the same bytes would cost a
+        # second pass over them. Small files and anchors are compared.
+        usable = verify_before_restore(checkpoint, "quick", verdict)
         if self._read is not None:
             self._read.tensors()
+        return usable
 
     def take(self, checkpoint: Checkpoint) -> Mapping[str, tf.Tensor] | None:
         """Return the values by key, and forget them here; None if the checkpoint was not begun.
 
         Raises:
-            CorruptCheckpointError, StorageError: As for `confirm`.
+            CorruptCheckpointError: If a file is damaged.
+            StorageError: If reading failed for another reason.
         """
         read, self._read = self._read, None
         if read is None:

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from ckptkit.errors import CorruptCheckpointError
@@ -13,20 +14,19 @@ from ckptkit.report.ledger_builder import unsaved_attempts
 from ckptkit.restore.assign import assign_result
 from ckptkit.restore.newest_checkpoint import newest_good, restore_one
 from ckptkit.restore.read_ahead import ReadAhead
-from ckptkit.restore.verification import verify_before_restore
 from ckptkit.run.checkpoint_catalog import Checkpoint
-from ckptkit.run.journal import Journal
 from ckptkit.run.journal_reader import read_journal
 from ckptkit.run.quarantine import quarantine
 from ckptkit.session.exactness import Exactness
 from ckptkit.session.hyperparameter_conflicts import HyperparameterConflicts
 from ckptkit.session.launcher_client import launcher_verdict
 from ckptkit.session.options import RunOptions
-from ckptkit.session.stopwatch import Stopwatch
 from ckptkit.session.tracked_state import TrackedState
 
 if TYPE_CHECKING:
     from ckptkit.layout import CheckpointName
+    from ckptkit.run.journal import Journal
+    from ckptkit.session.stopwatch import Stopwatch
 
 
 class Resume:
@@ -62,43 +62,29 @@ class Resume:
         self._ahead = ReadAhead()
         self.constants_changed = False
 
-    def newest(self, verify: Callable[[Checkpoint], Checkpoint] | None = None) -> Checkpoint | None:
+    def newest(self, *, by_reading: bool = False) -> Checkpoint | None:
         """Return the newest checkpoint that passes verification, or None for a new run.
 
         Its values are read on threads meanwhile, and until `restore` needs them.
 
         Args:
-            verify: how to verify one; by default as the options say.
+            by_reading: whether all values are read before anything is decided. Then they need no
+                other verification.
 
         Raises:
             CorruptCheckpointError: If the run has saved before, and no checkpoint can be read.
             StorageError: If the disk refuses.
         """
         options = self._options
+        verify = self._ahead.verify_by_reading if by_reading else self._ahead.verify
         with self._stopwatch.during("restoring"):
             return newest_good(
                 options.files,
                 options.layout,
                 self._journal,
-                verify or self._verify,
+                partial(verify, depth=options.verify, verdict=launcher_verdict()),
                 self._passed_over,
             )
-
-    def _verify(self, checkpoint: Checkpoint) -> Checkpoint:
-        """Verify a checkpoint, and begin to read its values meanwhile."""
-        self._ahead.begin(checkpoint)
-        return verify_before_restore(checkpoint, self._options.verify, launcher_verdict())
-
-    def _verify_by_reading(self, checkpoint: Checkpoint) -> Checkpoint:
-        """Verify a checkpoint, by the checksums in its values if every byte is read anyway."""
-        depth = self._options.verify
-        if depth != "auto" or not self._ahead.begin(checkpoint):
-            return self._verify(checkpoint)
-        # The values are assigned next, so to compare the digests of the same bytes would cost a
-        # second pass over them. Small files and anchors are compared.
-        usable = verify_before_restore(checkpoint, "quick", launcher_verdict())
-        self._ahead.confirm()
-        return usable
 
     def restore_newest(self) -> Checkpoint | None:
         """Restore the newest good checkpoint.
@@ -108,7 +94,7 @@ class Resume:
         Returns:
             The checkpoint that was restored, or None for a new run.
         """
-        while (checkpoint := self.newest(self._verify_by_reading)) is not None:
+        while (checkpoint := self.newest(by_reading=True)) is not None:
             self.changes.check(checkpoint)
             try:
                 self.restore(checkpoint)

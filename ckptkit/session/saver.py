@@ -81,6 +81,10 @@ class Saver:
             now = self._options.clock.now()
             return Taken(taken, position, metrics, running_averages, secs, now)
 
+    def prepare(self) -> None:
+        """Prepare the first snapshot, so that it takes no longer than the others."""
+        self._tracker.prepare()
+
     @property
     def iterators_losing_order(self) -> list[str]:
         """Sentences about iterators in the state whose order a resume cannot repeat."""

@@ -89,7 +89,9 @@ class Session(SessionBase):
 
     def restore_newest(self) -> RunPosition:
         """Restore the newest good checkpoint, and continue from it; see `Resume.restore_newest`."""
-        return self.start_from(self.resume.restore_newest())
+        position = self.start_from(self.resume.restore_newest())
+        self.saves.saver.prepare()
+        return position
 
     def restore(self, checkpoint: Checkpoint) -> RunPosition:
         """Restore one checkpoint, and continue from it; see `Resume.restore`."""
