@@ -8,6 +8,7 @@ same training without saves. The figures are medians:
 
 - lost: wall time of training that one save costs.
 - durable: from the call until the checkpoint is complete on the disk, with nothing else going on.
+- cpu: CPU time of the process for that, on all its threads. It hardly depends on other programs.
 - written: new bytes on the disk for one checkpoint; shared files count once.
 """
 
@@ -50,7 +51,8 @@ def main() -> None:
             )
             print(
                 f"{frozen:3} % frozen, {name:8} written {each['written_bytes'] / 1e6:6.1f} MB, "
-                f"durable {each['durable_secs'] * 1e3:5.0f} ms, lost per save: {lost}",
+                f"durable {each['durable_secs'] * 1e3:5.0f} ms, cpu {each['cpu_secs'] * 1e3:5.0f} ms, "
+                f"lost per save: {lost}",
                 flush=True,
             )
     if arguments.json:
@@ -86,7 +88,9 @@ def measure(frozen: int, arguments: Any) -> dict[str, dict[str, Any]]:
             for name, way in found.items():
                 step()
                 before = files_in(directory / name)
+                used = time.process_time()
                 way.durable_secs.append(timed(way.save_and_wait))
+                way.cpu_secs.append(time.process_time() - used)
                 after = files_in(directory / name)
                 way.written.append(sum(after[inode] for inode in after.keys() - before.keys()))
                 for every in arguments.every:
@@ -122,6 +126,7 @@ class Way:
     def __init__(self, functions: tuple[Callable[[], Any], ...]) -> None:
         self.save, self.wait, self.close = functions
         self.durable_secs: list[float] = []
+        self.cpu_secs: list[float] = []
         self.written: list[int] = []
         self.lost_secs: dict[int, list[float]] = {}
 
@@ -133,6 +138,7 @@ class Way:
         return {
             "written_bytes": statistics.median(self.written),
             "durable_secs": statistics.median(self.durable_secs),
+            "cpu_secs": statistics.median(self.cpu_secs),
             "lost_secs": {every: statistics.median(secs) for every, secs in self.lost_secs.items()},
         }
 
