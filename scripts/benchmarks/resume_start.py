@@ -12,6 +12,7 @@ are medians in seconds:
 - model: the model and the data are made.
 - open: the run is opened. In a loop that includes the restore.
 - step: from there to the end of the first new step. In `fit` that includes tracing and the restore.
+- cpu: CPU time of the process up to there, on all its threads.
 - extra: the whole time, above that of the same program without a checkpoint.
 """
 
@@ -32,7 +33,7 @@ from pathlib import Path
 from typing import Any
 
 SAVE_AT, KILL_AT = 2, 3
-PARTS = ("import", "model", "open", "step", "total")
+PARTS = ("import", "model", "open", "step", "total", "cpu")
 WAYS = ("without a checkpoint", "resumed", "launched without", "launched, resumed")
 
 
@@ -69,7 +70,7 @@ def train(kind: str, run: str, megabytes: int, marks: str) -> None:
         if dies and step == KILL_AT:
             os.kill(os.getpid(), signal.SIGKILL)
         if not dies:
-            moments["step"] = time.time()
+            moments["step"], moments["cpu"] = time.time(), time.process_time()
             Path(marks).write_text(json.dumps(moments))
             os._exit(0)
 
@@ -137,9 +138,9 @@ def started(
         raise RuntimeError(done.stderr.decode())
     moments = json.loads(marks.read_text())
     shutil.rmtree(directory)
-    times = [moments[name] for name in ("start", *PARTS[:-1])]
+    times = [moments[name] for name in ("start", *PARTS[:-2])]
     parts = [after - before for before, after in itertools.pairwise(times)]
-    return dict(zip(PARTS, [*parts, times[-1] - times[0]], strict=True))
+    return dict(zip(PARTS, [*parts, times[-1] - times[0], moments["cpu"]], strict=True))
 
 
 def measure(arguments: Any, base: Path) -> dict[str, Any]:
