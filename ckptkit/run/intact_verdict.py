@@ -41,7 +41,7 @@ class IntactVerdict:
     """A checkpoint that was read in full and is intact.
 
     Args:
-        checkpoint: the absolute path of its directory.
+        checkpoint: the path of its directory, absolute and without links.
         files: all files in that directory.
         version: the version of this format.
     """
@@ -82,7 +82,8 @@ def verified(checkpoint: Checkpoint, progress: Callable[[int], None]) -> IntactV
 
 
 def _path_of(checkpoint: Checkpoint) -> str:
-    return str(checkpoint.path.absolute())
+    # Without links, because a program may name its run in another way than its launcher does.
+    return os.path.realpath(checkpoint.path)
 
 
 def _files_in(directory: Path) -> tuple[VerifiedFile, ...] | None:

@@ -8,6 +8,7 @@ from dataclasses import replace
 import pytest
 
 from ckptkit.errors import CorruptCheckpointError
+from ckptkit.layout import RunLayout
 from ckptkit.run.checkpoint_catalog import list_checkpoints
 from ckptkit.run.intact_verdict import VERDICT_VERSION, verified
 from ckptkit.run.launcher_channel import Channel
@@ -77,6 +78,14 @@ def test_another_checkpoint_is_another_matter(checkpoint, save, layout):  # noqa
     save(step=200, content=b"0123456789")
     assert not verdict.holds_for(list_checkpoints(layout)[-1])
     assert not replace(verdict, files=()).holds_for(checkpoint)
+
+
+def test_it_holds_under_another_name_of_the_run(checkpoint, layout, tmp_path):  # noqa: F811
+    verdict = read_in_full(checkpoint)
+    (tmp_path / "link").symlink_to(layout.root)
+    (other,) = list_checkpoints(RunLayout(tmp_path / "link"))
+    assert other.path != checkpoint.path
+    assert verdict.holds_for(other)
 
 
 def test_what_the_training_reads_on_the_channel(checkpoint, tmp_path):

@@ -53,7 +53,7 @@ def give_verdict(checkpoint: Checkpoint, directory: str) -> None:
     channel.open()
     files = intact_verdict._files_in(checkpoint.path)
     assert files
-    channel.give_verdict(IntactVerdict(checkpoint=str(checkpoint.path), files=files))
+    channel.give_verdict(IntactVerdict(checkpoint=os.path.realpath(checkpoint.path), files=files))
 
 
 def loop(run: str, seed: int, steps: list[str]) -> dict[str, Any]:
