@@ -27,6 +27,7 @@ from ckptkit.run.verify import verify
 from ckptkit.storage.files import FileSystem, storage_errors
 from ckptkit.storage.operations import Link
 from ckptkit.writing import checkpoint_writer
+from tests.support.polling import until
 
 TYPES = ["float32", "float64", "bfloat16", "int32", "uint8", "bool", "complex64"]
 SHAPES: list[tuple[int, ...]] = [(), (3,), (400,), (50, 77), (300_000,), (1000, 300)]
@@ -288,10 +289,12 @@ def newest_deleted(run: str, seed: int, how: str) -> list[int]:
 
 
 class SlowSync(FileSystem):
-    """A disk that needs a second for a megabyte."""
+    """A disk that needs a second for a new megabyte."""
 
     def sync_file(self, path: Path) -> None:
-        time.sleep(path.stat().st_size / 1e6 if path.stat().st_size > 1e6 else 0)
+        status = path.stat()
+        if status.st_size > 1e6 and status.st_nlink == 1:
+            time.sleep(status.st_size / 1e6)
         super().sync_file(path)
 
 
@@ -312,8 +315,10 @@ def told_to_stop(run: str, seed: int, unfrozen: bool) -> list[str]:
             state["b"].assign(step)
             if step == 9:
                 if unfrozen:
-                    change(rng, state["frozen"])
+                    state["frozen"].assign(drawn(rng, (900_000,), "float32"))
                 os.kill(os.getpid(), signal.SIGTERM)
+                stopping = manager._slot.opened().stopping
+                until(lambda: stopping._deadline is not None)
     events = ckptkit.open_run(run).journal
     return [event.action for event in events if isinstance(event, EmergencyDecided)]
 
