@@ -317,8 +317,7 @@ def told_to_stop(run: str, seed: int, unfrozen: bool) -> list[str]:
                 if unfrozen:
                     state["frozen"].assign(drawn(rng, (900_000,), "float32"))
                 os.kill(os.getpid(), signal.SIGTERM)
-                stopping = manager._slot.opened().stopping
-                until(lambda: stopping._deadline is not None)
+                until(lambda: manager._slot.opened().stopping._deadline is not None)
     events = ckptkit.open_run(run).journal
     return [event.action for event in events if isinstance(event, EmergencyDecided)]
 
