@@ -44,12 +44,17 @@ def structure_of(layer: Any) -> Values:
     """
     own = vars(layer)
     found = {
-        name: own[name] for name in _settings(layer.__class__) if _is_plain(own.get(name, layer))
+        name: own[name]
+        for name in _settings(layer.__class__)
+        if type(own.get(name, layer)) in _PLAIN or _is_plain(own.get(name, layer))
     }
     found[POLICY] = layer.dtype_policy
     if own.get("lora_enabled"):
         found[LORA] = (own["lora_rank"], own["lora_alpha"])
     return found
+
+
+_PLAIN = frozenset({type(None), bool, int, float, str})
 
 
 def _is_plain(value: Any) -> bool:

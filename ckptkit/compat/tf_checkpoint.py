@@ -66,6 +66,14 @@ def deserialize(trackable: Any, tensors: Mapping[str, tf.Tensor]) -> None:
     trackable._restore_from_tensors(dict(tensors))
 
 
+_READ_AT_ONCE = 256
+"""The variables that one operation reads.
+
+TensorFlow prepares an operation when it first runs, which takes 0.4 ms for each variable. Further
+operations with the same types need no preparation.
+"""
+
+
 def variables_reader(variables: Sequence[tf.Variable]) -> Callable[[], list[tf.Tensor]]:
     """Return a function that reads many variables on the CPU at once, like `read_value`.
 
@@ -76,22 +84,24 @@ def variables_reader(variables: Sequence[tf.Variable]) -> Callable[[], list[tf.T
     Args:
         variables: the variables, on the CPU, with any types and shapes.
     """
-    if not variables:
-        return list
-    handles = [variable.handle for variable in variables]
-    attributes = (
-        "N",
-        len(variables),
-        "dtypes",
-        [variable.dtype.as_datatype_enum for variable in variables],
-    )
+    order = list(range(len(variables)))
+    if len(variables) > _READ_AT_ONCE:
+        order.sort(key=lambda number: variables[number].dtype.as_datatype_enum)
+    operations = []
+    for start in range(0, len(order), _READ_AT_ONCE):
+        group = [variables[number] for number in order[start : start + _READ_AT_ONCE]]
+        dtypes = [variable.dtype.as_datatype_enum for variable in group]
+        handles = [variable.handle for variable in group]
+        operations.append((handles, ("N", len(group), "dtypes", dtypes)))
+    place_of = sorted(range(len(order)), key=order.__getitem__)
 
     def read() -> list[tf.Tensor]:
-        return list(
-            execute.execute(
+        found: list[tf.Tensor] = []
+        for handles, attributes in operations:
+            found += execute.execute(
                 b"_ReadVariablesOp", len(handles), handles, attributes, context.context()
             )
-        )
+        return found if len(operations) < 2 else [found[place] for place in place_of]
 
     return read
 

@@ -20,6 +20,7 @@ from ckptkit.launcher.shared_screen import SharedScreen, are_one_screen
 from ckptkit.launcher.training_output import Pump, TrainingLog
 from ckptkit.log import begin_new_line_after, logger
 from ckptkit.run.control_requests import ANY_ATTEMPT, ControlRequest, new_id
+from ckptkit.run.intact_verdict import IntactVerdict
 from ckptkit.run.launcher_channel import ENVIRONMENT, Channel, ChannelState
 
 _PATIENCE_SECS = 5.0
@@ -107,6 +108,14 @@ class TrainingProcess:
     def printed(self) -> list[str]:
         """The last lines of standard error."""
         return list(self._pumps[1].last_lines)
+
+    def give_verdict(self, verdict: IntactVerdict) -> None:
+        """Tell the training that a checkpoint was verified.
+
+        Raises:
+            OSError: If the system refuses, or the channel is closed.
+        """
+        self._channel.give_verdict(verdict)
 
     def ask(self, source: str, grace_secs: float | None, *, cancelled: bool = False) -> None:
         """Ask the training to save and stop; call this before sending a signal.

@@ -7,6 +7,7 @@ from collections.abc import Callable, Mapping, Sequence
 
 from ckptkit.clock import Clock
 from ckptkit.exit_codes import ShellCode
+from ckptkit.launcher.early_verification import EarlyVerification
 from ckptkit.launcher.exit_cause import ExitCause, exit_cause_of
 from ckptkit.launcher.inbox import reap
 from ckptkit.launcher.launch_history import LaunchHistory
@@ -80,6 +81,14 @@ class TrainingStarter:
             self._stops.end_start()
             child.close()
 
+    def _verify_early(self, child: TrainingProcess) -> EarlyVerification | None:
+        """Verify the newest checkpoint of the run, if the run is known before the training says."""
+        if self._history.layout is None:
+            return None
+        verification = EarlyVerification(self._history.layout, child.give_verdict)
+        verification.start()
+        return verification
+
     def end_lines(self) -> None:
         """Print a line end if the last start ended in the middle of a line."""
         if self._last is not None:
@@ -93,6 +102,7 @@ class TrainingStarter:
         return ExitCause(cause="exit", words=f"could not be started: {reason}", code=code)
 
     def _supervise(self, child: TrainingProcess, kills_before: int) -> ExitCause:
+        verification = self._verify_early(child)
         watch = TrainingWatch(
             child,
             self._settings,
@@ -102,6 +112,7 @@ class TrainingStarter:
             self._tree,
             notes_tree=not self._adopts,
             wait=self._wait,
+            opened=verification.stop if verification is not None else lambda: None,
         )
         code = os.waitstatus_to_exitcode(watch.until_ended())
         state = watch.sweep()

@@ -36,6 +36,7 @@ class TrainingWatch:
         notes_tree: whether to call `tree.note` now and then, because the system does not adopt
             orphans.
         wait: waits for a number of seconds, and handles signals, notices and results meanwhile.
+        opened: called when the training has opened a run, or has ended.
 
     Attributes:
         hung_secs: the seconds without progress after which the training was ended; None if it was
@@ -53,7 +54,9 @@ class TrainingWatch:
         *,
         notes_tree: bool,
         wait: Callable[[float], None],
+        opened: Callable[[], None],
     ) -> None:
+        self._opened = opened
         self._child, self._settings, self._reasons = child, settings, reasons
         self._follower, self._history, self._tree = follower, history, tree
         self._notes_tree, self._wait = notes_tree, wait
@@ -65,6 +68,12 @@ class TrainingWatch:
         A training that a shell started may outlive the shell, for example to save after a signal to
         both.
         """
+        try:
+            return self._until_ended()
+        finally:
+            self._opened()
+
+    def _until_ended(self) -> int:
         child, detector = self._child, StallDetector(self._settings, time.monotonic())
         noted_at, status = 0.0, None
         while True:
@@ -83,6 +92,8 @@ class TrainingWatch:
                 # first report finds an earlier request, which the training does not know about.
                 self._follower.look_for_stop(at_once=state is not None and bool(state.run))
             self._follower.follow(state)
+            if self._follower.has_run:
+                self._opened()
             self._check_progress(detector, state)
             self._escalate()
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 from contextlib import AbstractContextManager, closing, nullcontext
-from dataclasses import replace
 from typing import Any
 
 from ckptkit.data.split_batch import splitter
@@ -42,7 +41,8 @@ def steps(session: Session, total: int) -> Iterator[int]:
         _say_finished(session, "steps", session.position.step, total)
     with _training(session, session.position.step < total):
         while session.position.step < total:
-            position = replace(session.position, step=session.position.step + 1)
+            at = session.position
+            position = RunPosition(step=at.step + 1, epoch=at.epoch, batch=at.batch)
             with session.loop.turn(position) as turn:
                 yield position.step
             session.loop.turn_done(turn, last=position.step >= total)

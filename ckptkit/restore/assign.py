@@ -7,6 +7,7 @@ from contextlib import contextmanager
 from typing import Any
 
 import keras
+import tensorflow as tf
 
 from ckptkit.compat import keras_models
 from ckptkit.errors import IncompatibleStateError
@@ -65,7 +66,9 @@ def check_compatible(checkpoint: Checkpoint, tracked: Tracked, state: Mapping[st
     )
 
 
-def restore_state(checkpoint: Checkpoint, tracked: Tracked) -> bool:
+def restore_state(
+    checkpoint: Checkpoint, tracked: Tracked, known: Mapping[str, tf.Tensor] | None = None
+) -> bool:
     """Read every value of a checkpoint, then assign every value.
 
     If an assignment fails, all earlier values are restored.
@@ -73,6 +76,7 @@ def restore_state(checkpoint: Checkpoint, tracked: Tracked) -> bool:
     Args:
         checkpoint: a compatible checkpoint, see `check_compatible`.
         tracked: the leaves of the live state.
+        known: the values of its tensors by key, if they were read already.
 
     Returns:
         Whether a constant of a layer has changed, so that a traced step is outdated.
@@ -84,6 +88,7 @@ def restore_state(checkpoint: Checkpoint, tracked: Tracked) -> bool:
         checkpoint,
         tracked,
         [entry for entry in checkpoint.manifest.tensors if entry.role not in (RESULT, EVALUATED)],
+        known=known,
     )
 
 
@@ -93,6 +98,7 @@ def assign_state(
     entries: Sequence[TensorEntry],
     *,
     best: bool = False,
+    known: Mapping[str, tf.Tensor] | None = None,
 ) -> bool:
     """Read the given tensors of a checkpoint, then assign them all.
 
@@ -104,6 +110,7 @@ def assign_state(
         entries: the tensors to assign. If they include a weight's final value, the weight gets that
             value.
         best: see `weights_of`; then the weight gets its evaluated value instead.
+        known: the values of its tensors by key, if they were read already.
 
     Returns:
         as `restore_state`.
@@ -111,7 +118,7 @@ def assign_state(
     Raises:
         CorruptCheckpointError: If a file cannot be read; nothing was assigned.
     """
-    values = read_values(checkpoint, entries)
+    values = read_values(checkpoint, entries, known)
     add_anchors(values, checkpoint)
     key_of = evaluated_key if best else result_key
     results = {

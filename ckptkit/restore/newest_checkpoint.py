@@ -6,8 +6,10 @@ Damaged checkpoints that it finds are moved to quarantine and reported.
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import tensorflow as tf
 
 from ckptkit.errors import ConfigError, CorruptCheckpointError
 from ckptkit.layout import CheckpointName, RunLayout
@@ -28,9 +30,6 @@ from ckptkit.run.quarantine import quarantine, quarantined
 from ckptkit.storage.files import DISK, FileSystem
 from ckptkit.tracking.tracker import Tracked
 
-if TYPE_CHECKING:
-    from ckptkit.run.verify import Depth
-
 
 class DivergedError(ConfigError):
     """Recorded in the journal if training was stopped because of NaN or infinity.
@@ -43,7 +42,7 @@ def newest_good(
     files: FileSystem,
     layout: RunLayout,
     journal: Journal,
-    depth: Depth = "full",
+    verify: Callable[[Checkpoint], Checkpoint] = verify_before_restore,
     passed_over: dict[CheckpointName, str] | None = None,
 ) -> Checkpoint | None:
     """Return the newest checkpoint whose files pass verification, or None for a new run.
@@ -56,7 +55,8 @@ def newest_good(
         files: changes the disk.
         layout: the paths of the run.
         journal: the journal of this attempt.
-        depth: how thoroughly files are verified.
+        verify: verifies one checkpoint, and returns what of it can be used; by default, it reads
+            every byte.
         passed_over: the damaged checkpoints that could not be moved, with the reasons. They are not
             tried again; new ones are added.
 
@@ -78,7 +78,7 @@ def newest_good(
             bad.append(f"{checkpoint.name}: {passed_over[checkpoint.name]}")
             continue
         try:
-            usable = verify_before_restore(checkpoint, depth)
+            usable = verify(checkpoint)
         except LaterFormatError:
             raise  # not damaged: an older checkpoint would lose steps without need
         except CorruptCheckpointError as error:
@@ -146,7 +146,11 @@ def _is_poisoned(checkpoint: Checkpoint, diverged: int) -> bool:
 
 
 def restore_one(
-    journal: Journal, checkpoint: Checkpoint, tracked: Tracked, state: Mapping[str, Any]
+    journal: Journal,
+    checkpoint: Checkpoint,
+    tracked: Tracked,
+    state: Mapping[str, Any],
+    known: Mapping[str, tf.Tensor] | None = None,
 ) -> bool:
     """Compare one checkpoint with the state, restore it, and record that in the journal.
 
@@ -155,6 +159,7 @@ def restore_one(
         checkpoint: a verified checkpoint.
         tracked: the leaves of the live state.
         state: the user's state, by name.
+        known: the values of its tensors by key, if they were read already.
 
     Returns:
         Whether a constant of a layer has changed, so that a traced step is outdated.
@@ -166,7 +171,7 @@ def restore_one(
     began = time.monotonic()
     # All comparisons come first, so that one error shows all differences.
     check_compatible(checkpoint, tracked, state)
-    constants_changed = restore_state(checkpoint, tracked)
+    constants_changed = restore_state(checkpoint, tracked, known)
     manifest = checkpoint.manifest
     secs = time.monotonic() - began
     journal.record(

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import operator
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import tensorflow as tf
 
-from ckptkit.bundle import tensor_bundle
+from ckptkit.bundle.tensor_bundle import read_tensors
+from ckptkit.bundle.tensor_read import read_in_parallel
 from ckptkit.run.checkpoint_catalog import Checkpoint
 from ckptkit.run.manifest import ATTRIBUTES
 from ckptkit.run.tensor_entry import TensorEntry, leaf_key
@@ -18,18 +19,25 @@ from ckptkit.writing.data_anchor_files import read_anchor
 
 
 def read_values(
-    checkpoint: Checkpoint, entries: Sequence[TensorEntry]
+    checkpoint: Checkpoint,
+    entries: Sequence[TensorEntry],
+    known: Mapping[str, tf.Tensor] | None = None,
 ) -> dict[str, dict[str, tf.Tensor]]:
     """Read tensors, grouped by leaf and part, in the form in which leaves are assigned.
 
     Args:
         checkpoint: the checkpoint to read.
         entries: the descriptions of the tensors.
+        known: the values of its tensors by key, if they were read already.
 
     Raises:
         CorruptCheckpointError: If they cannot be read.
     """
-    tensors = tensor_bundle.read_tensors(checkpoint.prefix, entries)
+    tensors = (
+        read_in_parallel(checkpoint.prefix, entries)
+        if known is None
+        else [known[entry.key] for entry in entries]
+    )
     values: dict[str, dict[str, tf.Tensor]] = {}
     for entry, tensor in zip(entries, tensors, strict=True):
         leaf, part = _split(entry)
@@ -112,4 +120,4 @@ def _attribute_texts(checkpoint: Checkpoint) -> Sequence[tf.Tensor]:
         for entry in checkpoint.manifest.tensors
         if entry.role == ATTRIBUTES and entry.key == leaf_key(entry.key)
     ]
-    return tensor_bundle.read_tensors(checkpoint.prefix, entries)
+    return read_tensors(checkpoint.prefix, entries)

@@ -7,18 +7,23 @@ from functools import partial
 from ckptkit.log import logger
 from ckptkit.run.checkpoint_catalog import Checkpoint, without_damaged_anchors
 from ckptkit.run.data_anchor_entry import anchor_file
+from ckptkit.run.intact_verdict import IntactVerdict
 from ckptkit.run.verify import SECS_PER_GB, Depth, verify, verify_files
 
 _MINIMUM_VERIFY_SECS = 0.5
 """The minimum time to verify a checkpoint, in seconds, so that small ones are read in full."""
 
 
-def verify_before_restore(checkpoint: Checkpoint, depth: Depth) -> Checkpoint:
+def verify_before_restore(
+    checkpoint: Checkpoint, depth: Depth = "full", verdict: IntactVerdict | None = None
+) -> Checkpoint:
     """Verify a checkpoint to the requested depth, and log if it was not read in full.
 
     Args:
         checkpoint: the checkpoint to verify.
         depth: `full`, `auto` (in full if the disk is fast enough), or `quick`.
+        verdict: the result of a verification a moment ago, by another process. If it is about these
+            files as they are now, they are not read again.
 
     Returns:
         The checkpoint. It is without damaged anchors if batches can be counted without them.
@@ -27,6 +32,8 @@ def verify_before_restore(checkpoint: Checkpoint, depth: Depth) -> Checkpoint:
         CorruptCheckpointError: If it is damaged.
         StorageError: If the system refuses to read.
     """
+    if verdict is not None and verdict.holds_for(checkpoint):
+        return checkpoint
     usable, damage = without_damaged_anchors(checkpoint, partial(_verify_to_depth, depth=depth))
     for error in damage:
         logger.warning(

@@ -18,6 +18,7 @@ import msgspec
 
 from ckptkit.ownership.kernel_lock import hold, is_held, read_small
 from ckptkit.run.control_requests import ControlRequest, encode_request
+from ckptkit.run.intact_verdict import VERDICT_VERSION, IntactVerdict
 from ckptkit.storage.json_bytes import json_bytes
 
 ENVIRONMENT = "CKPTKIT_LAUNCHER"
@@ -107,6 +108,10 @@ class Channel:
     def request(self) -> Path:
         return self.directory / "request.json"
 
+    @property
+    def verdict(self) -> Path:
+        return self.directory / "verdict.json"
+
     # -- the launcher's side
 
     def open(self) -> int:
@@ -144,6 +149,15 @@ class Channel:
         """
         _replace(self.request, encode_request(request))
 
+    def give_verdict(self, verdict: IntactVerdict) -> None:
+        """Tell the training which checkpoint was verified.
+
+        Raises:
+            OSError: If the system refuses, or the directory is gone.
+            UnicodeEncodeError: If a path cannot be written as JSON.
+        """
+        _replace(self.verdict, json_bytes(verdict) + b"\n")
+
     @property
     def is_training(self) -> bool | None:
         """Whether a process that reports on this channel runs; None if the kernel cannot tell."""
@@ -169,6 +183,14 @@ class Channel:
             OSError: If the system refuses, or the directory is gone.
         """
         _replace(self.report, json_bytes(state) + b"\n")
+
+    def read_verdict(self) -> IntactVerdict | None:
+        """Return the last verdict of the launcher; None if there is no readable one."""
+        try:
+            verdict = msgspec.json.decode(read_small(self.verdict), type=IntactVerdict)
+        except (OSError, ValueError, RecursionError):
+            return None
+        return verdict if verdict.version == VERDICT_VERSION else None
 
     @property
     def is_launched(self) -> bool | None:

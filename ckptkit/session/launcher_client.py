@@ -16,6 +16,7 @@ from typing import Any
 
 from ckptkit.log import logger
 from ckptkit.process_hooks import AtExit, at_exit
+from ckptkit.run.intact_verdict import IntactVerdict
 from ckptkit.run.launcher_channel import Channel, ChannelState, Failure, channel_of
 from ckptkit.session import process_registry
 from ckptkit.session.output_to_log import move_to_log
@@ -142,6 +143,12 @@ def link() -> LauncherClient | None:
             logger.debug("this process cannot report to the launcher: %s", error)
             launchers[key] = None
     return launchers[key]
+
+
+def launcher_verdict() -> IntactVerdict | None:
+    """Return the launcher's verdict about the newest checkpoint, or None."""
+    client = link()
+    return None if client is None else client.channel.read_verdict()
 
 
 def _report_exit() -> None:

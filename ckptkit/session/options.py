@@ -61,7 +61,8 @@ class CallbackOptions(TypedDict, total=False):
             they draw other numbers than without it.
         verify: how thoroughly a checkpoint is verified before it is restored: `"full"` reads every
             byte, `"quick"` compares sizes and reads the index, `"auto"` (default) reads every byte
-            as long as that takes less than a second per GB.
+            as long as that takes less than a second per GB. In a loop, `"auto"` compares
+            TensorFlow's checksums instead of digests, which are in the same bytes.
         fresh: a label, by default none. With a label that is new to this run, all earlier
             checkpoints are moved to `<run>/aside/` and training starts at step 0. Later starts with
             the same label resume that training.

@@ -36,7 +36,8 @@ class RunProgress:
         self._phases = phases
         self.position = RunPosition()
         self._unusable = UnusableMetrics()
-        self.forget_metrics()
+        self.metrics = self._none = Metrics(unusable=self._unusable.note)
+        self.running_averages = False
         self.done = False
         self.early_stop: dict[str, str | int] = {}
         self.total: int | None = None
@@ -50,7 +51,7 @@ class RunProgress:
 
     def forget_metrics(self) -> None:
         """Remove all metrics, because another turn has begun."""
-        self.metrics = Metrics(unusable=self._unusable.note)
+        self.metrics = self._none
         self.running_averages = False
 
     def step_done(
@@ -98,4 +99,9 @@ class RunProgress:
         if not isinstance(metrics, Mapping):
             self._unusable.note_unnamed(metrics)  # a metric must never end a training
             return
-        self.metrics = self.metrics.with_more(metrics)
+        if not metrics:
+            return  # most loops measure nothing in most turns
+        if self.metrics is self._none:
+            self.metrics = Metrics(metrics, self._unusable.note)
+        else:
+            self.metrics = self.metrics.with_more(metrics)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from ckptkit.errors import CorruptCheckpointError
@@ -12,18 +13,20 @@ from ckptkit.position import RunPosition
 from ckptkit.report.ledger_builder import unsaved_attempts
 from ckptkit.restore.assign import assign_result
 from ckptkit.restore.newest_checkpoint import newest_good, restore_one
+from ckptkit.restore.read_ahead import ReadAhead
 from ckptkit.run.checkpoint_catalog import Checkpoint
-from ckptkit.run.journal import Journal
 from ckptkit.run.journal_reader import read_journal
 from ckptkit.run.quarantine import quarantine
 from ckptkit.session.exactness import Exactness
 from ckptkit.session.hyperparameter_conflicts import HyperparameterConflicts
+from ckptkit.session.launcher_client import launcher_verdict
 from ckptkit.session.options import RunOptions
-from ckptkit.session.stopwatch import Stopwatch
 from ckptkit.session.tracked_state import TrackedState
 
 if TYPE_CHECKING:
     from ckptkit.layout import CheckpointName
+    from ckptkit.run.journal import Journal
+    from ckptkit.session.stopwatch import Stopwatch
 
 
 class Resume:
@@ -56,19 +59,31 @@ class Resume:
         self._options, self._journal, self._tracked = options, journal, tracked
         self.changes, self._exactness, self._stopwatch = changes, exactness, stopwatch
         self._passed_over: dict[CheckpointName, str] = {}
+        self._ahead = ReadAhead()
         self.constants_changed = False
 
-    def newest(self) -> Checkpoint | None:
+    def newest(self, *, by_reading: bool = False) -> Checkpoint | None:
         """Return the newest checkpoint that passes verification, or None for a new run.
+
+        Its values are read on threads meanwhile, and until `restore` needs them.
+
+        Args:
+            by_reading: whether all values are read before anything is decided. Then they need no
+                other verification.
 
         Raises:
             CorruptCheckpointError: If the run has saved before, and no checkpoint can be read.
             StorageError: If the disk refuses.
         """
         options = self._options
+        verify = self._ahead.verify_by_reading if by_reading else self._ahead.verify
         with self._stopwatch.during("restoring"):
             return newest_good(
-                options.files, options.layout, self._journal, options.verify, self._passed_over
+                options.files,
+                options.layout,
+                self._journal,
+                partial(verify, depth=options.verify, verdict=launcher_verdict()),
+                self._passed_over,
             )
 
     def restore_newest(self) -> Checkpoint | None:
@@ -79,7 +94,7 @@ class Resume:
         Returns:
             The checkpoint that was restored, or None for a new run.
         """
-        while (checkpoint := self.newest()) is not None:
+        while (checkpoint := self.newest(by_reading=True)) is not None:
             self.changes.check(checkpoint)
             try:
                 self.restore(checkpoint)
@@ -112,7 +127,11 @@ class Resume:
                 self.restore_settings(self._tracked.moved_settings(checkpoint))
                 adapted = self.restore_adapted(checkpoint)
                 refreshed = restore_one(
-                    self._journal, checkpoint, self._tracked.now(), self._options.state
+                    self._journal,
+                    checkpoint,
+                    self._tracked.now(),
+                    self._options.state,
+                    self._ahead.take(checkpoint),
                 )
         except BaseException:
             self.changes.undo()
@@ -156,6 +175,10 @@ class Resume:
                 f"preprocessing layers ({', '.join(missing)}); they keep the program's values"
             )
         return self._tracked.adapted.apply(checkpoint, tracked)
+
+    def close(self) -> None:
+        """Stop reading ahead, because nothing will be restored any more."""
+        self._ahead.close()
 
     def undo_adapted(self) -> None:
         """Restore the previous state of preprocessing layers, because the resume failed."""

@@ -88,11 +88,12 @@ class SaveCoordinator:
             Whether a save was due. If there was no space, that is a warning, and the next save
                 tries again.
         """
-        now = self._now()
         # Each turn is timed, to measure how much a save slows down training.
-        self.saver.turn(now.time_secs)
-        moment = replace(
-            now,
+        now_secs = self._options.clock.monotonic()
+        self.saver.turn(now_secs)
+        moment = Moment(
+            position=self._progress.position,
+            time_secs=now_secs,
             metrics=self._progress.metrics,
             running_averages=self._progress.running_averages,
             extremes=self._extremes,
@@ -159,7 +160,11 @@ class SaveCoordinator:
         )
         for reason in self.saver.iterators_losing_order:
             self._inexact(reason)
-        evaluated, now = self._evaluated_here(), taken.snapshot.weights
+        evaluated = self._evaluated_here()
+        if not evaluated:
+            # `weights` would put all values into order and encode them, while training waits.
+            return taken
+        now = taken.snapshot.weights
         known = {key: value for key, value in evaluated.items() if key in now}
         return replace(taken, snapshot=replace(taken.snapshot, evaluated=known))
 

@@ -38,8 +38,7 @@ class Saver:
         target: the files and policies with which checkpoints are written.
         tracker: finds the objects to save.
         stopwatch: the stopwatch of the session, which measures the time of snapshots.
-        on_saved: called after each commit with two durations in seconds: how long training stopped
-            for the snapshot, and how long it was written.
+        on_saved: see `SnapshotWriter`. In the foreground, training stops for the writing too.
     """
 
     def __init__(
@@ -48,7 +47,7 @@ class Saver:
         target: SaveContext,
         tracker: Tracker,
         stopwatch: Stopwatch,
-        on_saved: Callable[[Manifest, float, float], None],
+        on_saved: Callable[[Manifest, int, float, float], None],
     ) -> None:
         self._options, self._journal = options, target.journal
         self._tracker, self._stopwatch = tracker, stopwatch
@@ -81,6 +80,10 @@ class Saver:
             secs = time.monotonic() - began
             now = self._options.clock.now()
             return Taken(taken, position, metrics, running_averages, secs, now)
+
+    def prepare(self) -> None:
+        """Prepare the first snapshot, so that it takes no longer than the others."""
+        self._tracker.prepare()
 
     @property
     def iterators_losing_order(self) -> list[str]:
@@ -134,10 +137,12 @@ class Saver:
             self._journal.record(events.ForegroundSaves(reason=reason))
             self._writer = ForegroundWriter()
 
-    def _saved(self, manifest: Manifest, stall_secs: float, write_secs: float) -> None:
+    def _saved(
+        self, manifest: Manifest, new_bytes: int, stall_secs: float, write_secs: float
+    ) -> None:
         if isinstance(self._writer, ForegroundWriter):
             stall_secs += write_secs
-        self._on_saved(manifest, stall_secs, write_secs)
+        self._on_saved(manifest, new_bytes, stall_secs, write_secs)
 
     # -- while training runs
 
@@ -200,8 +205,19 @@ class Saver:
 
     @property
     def write_secs(self) -> float | None:
-        """The seconds that writing a save takes; training continues during that time."""
+        """The seconds to write a save that shares nothing with an earlier one; None if unknown."""
         return self._snapshots.write_secs
+
+    def write_secs_now(self, taken: Taken | None) -> float | None:
+        """Return the seconds to write a snapshot, which shares what has not changed.
+
+        Args:
+            taken: the snapshot; None for one of the current state.
+        """
+        if self.write_secs is None:
+            return None
+        values = taken.snapshot if taken else snapshot.take_snapshot(self._tracker.track_now())
+        return self._snapshots.write_secs_for(values)
 
     @property
     def writing_for_secs(self) -> float | None:

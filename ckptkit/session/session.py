@@ -78,6 +78,7 @@ class Session(SessionBase):
             resources.callback(self.stopping.close)
             self.stopping.start()
             resources.callback(self.resume.changes.close)
+            resources.callback(self.resume.close)
             self.progress.after_step = audit_pause(
                 self.phases, self.options.layout, self.stopping, lambda: self.saves.saver.is_writing
             )
@@ -88,7 +89,9 @@ class Session(SessionBase):
 
     def restore_newest(self) -> RunPosition:
         """Restore the newest good checkpoint, and continue from it; see `Resume.restore_newest`."""
-        return self.start_from(self.resume.restore_newest())
+        position = self.start_from(self.resume.restore_newest())
+        self.saves.saver.prepare()
+        return position
 
     def restore(self, checkpoint: Checkpoint) -> RunPosition:
         """Restore one checkpoint, and continue from it; see `Resume.restore`."""

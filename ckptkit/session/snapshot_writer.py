@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import time
-from collections import deque
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 
@@ -18,8 +17,9 @@ from ckptkit.session.options import RunOptions
 from ckptkit.session.size_log import log_size
 from ckptkit.storage.files import NO_SPACE
 from ckptkit.tracking import snapshot
-from ckptkit.writing.checkpoint_writer import Job, write_checkpoint
+from ckptkit.writing.checkpoint_writer import Job, drop_tracebacks, write_checkpoint
 from ckptkit.writing.incremental_bundle import IncrementalBundle, PlannedBundle
+from ckptkit.writing.write_times import WriteTimes
 
 
 @dataclass(frozen=True)
@@ -49,8 +49,9 @@ class SnapshotWriter:
     Args:
         options: the options of the run.
         target: the files and policies with which checkpoints are written.
-        on_saved: called after each commit with two durations in seconds: how long training stopped
-            for the snapshot, and how long it was written.
+        on_saved: called after each commit with the bytes that earlier checkpoints do not have, and
+            two durations in seconds: how long training stopped for the snapshot, and how long it
+            was written.
 
     Attributes:
         unsaved: the position of the newest save if it could not be written, else None.
@@ -62,7 +63,7 @@ class SnapshotWriter:
         self,
         options: RunOptions,
         target: SaveContext,
-        on_saved: Callable[[Manifest, float, float], None],
+        on_saved: Callable[[Manifest, int, float, float], None],
     ) -> None:
         self._options, self._target, self._on_saved = options, target, on_saved
         self._architectures = ArchitectureSaver(
@@ -76,7 +77,7 @@ class SnapshotWriter:
         self.writing_since: float | None = None
         # The lack of space of the newest save, until an exception has reported it.
         self._no_space: StorageError | None = None
-        self._write_secs: deque[float] = deque(maxlen=3)
+        self._times = WriteTimes()
 
     def job(self, taken: Taken, manifest: Manifest, *, must: bool, periodic: bool) -> Job:
         """Return the job that writes a snapshot.
@@ -107,7 +108,7 @@ class SnapshotWriter:
                 not_finite=self._not_finite(taken.snapshot, planned),
             )
             self._warn_not_finite(manifest)
-            written = write_checkpoint(
+            written, new_bytes = write_checkpoint(
                 self._target, planned, taken.snapshot, manifest, taken.secs, taken.time
             )
         except BaseException as error:
@@ -120,10 +121,11 @@ class SnapshotWriter:
             self.writing_since = None
         self.unsaved = self.unwritten = self._no_space = None
         self._is_finite = not written.not_finite
-        if not self._write_secs:
+        if not self._times:
             log_size(self._options.keep, written)
-        self._write_secs.append(time.monotonic() - began)
-        self._on_saved(written, taken.secs, self._write_secs[-1])
+        secs = time.monotonic() - began
+        self._times.add(secs, new_bytes)
+        self._on_saved(written, new_bytes, taken.secs, secs)
 
     def _not_finite(self, taken: snapshot.Snapshot, planned: PlannedBundle) -> tuple[str, ...]:
         """Return the paths of variables with NaN or infinity; see `snapshot.not_finite`."""
@@ -150,6 +152,7 @@ class SnapshotWriter:
         The next save tries again. The save at the end of training raises an error if there is still
         no space.
         """
+        drop_tracebacks(error)
         self._no_space = error
         logger.warning(
             "NOT SAVED at %s, and training continues. Earlier checkpoints are untouched, and the "
@@ -162,8 +165,16 @@ class SnapshotWriter:
 
     @property
     def write_secs(self) -> float | None:
-        """The seconds to write a save: the fastest of the last three, or None before the first."""
-        return min(self._write_secs, default=None)
+        """The seconds to write a save that shares nothing; None before the first save."""
+        return self._times.whole_secs
+
+    def write_secs_for(self, taken: snapshot.Snapshot) -> float | None:
+        """Return the seconds to write a snapshot, by what has changed since the newest save.
+
+        Args:
+            taken: the snapshot.
+        """
+        return self._times.secs_for(self._bundle.expected_bytes(taken))
 
     def check_space(self) -> None:
         """Check that there was space for the newest save.

@@ -298,9 +298,10 @@ class Stopping:
         Returns:
             The position from which the next start resumes.
         """
+        write_secs = None if self._deadline is None else self._saver.write_secs_now(taken)
         decision = decide(
             left_secs=None if self._deadline is None else self._deadline - time.monotonic(),
-            write_secs=self._saver.write_secs,
+            write_secs=write_secs,
             writing_for_secs=self._saver.writing_for_secs,
         )
         if self._deadline is not None:

@@ -69,9 +69,16 @@ def optimizers_of(state: Mapping[str, Any]) -> list[Any]:
 
 def begin(position: RunPosition, optimizers: list[Any]) -> LoopTurn:
     """Return a turn that begins now."""
-    # `value`: see `iterations_of`. An optimizer around another may return a plain tensor.
-    before = []
-    for optimizer in optimizers:
-        iterations = optimizer.iterations
-        before.append((optimizer, tf.identity(getattr(iterations, "value", iterations))))
+    before = [(optimizer, _iterations_as_tensor(optimizer)) for optimizer in optimizers]
     return LoopTurn(position, before=before, tensors=tensor_count())
+
+
+def _iterations_as_tensor(optimizer: Any) -> tf.Tensor:
+    # `value`: see `iterations_of`. An optimizer around another may return a plain tensor.
+    iterations = optimizer.iterations
+    variable = getattr(iterations, "value", iterations)
+    # `values`: a variable of a strategy, whose handle depends on the replica.
+    if hasattr(variable, "values") or not isinstance(variable, tf.Variable):
+        return tf.identity(variable)
+    # The bare operation: this runs in each turn, and `tf.identity` takes four times as long.
+    return tf.raw_ops.ReadVariableOp(resource=variable.handle, dtype=variable.dtype)

@@ -23,7 +23,6 @@ from ckptkit.layout import RunLayout
 from ckptkit.log import logger
 from ckptkit.report.goodput import Goodput, goodput_of
 from ckptkit.report.ledger_builder import ledger_of
-from ckptkit.run.checkpoint_sizes import own_bytes
 from ckptkit.run.journal import Journal
 from ckptkit.run.journal_reader import read_journal
 from ckptkit.run.manifest import ManifestHead
@@ -90,11 +89,14 @@ class RunSummaries:
 
     # -- on other threads
 
-    def saved(self, manifest: ManifestHead, stall_secs: float, write_secs: float) -> None:
+    def saved(
+        self, manifest: ManifestHead, new_bytes: int, stall_secs: float, write_secs: float
+    ) -> None:
         """Queue the points of a committed checkpoint; returns at once.
 
         Args:
             manifest: of the checkpoint.
+            new_bytes: the size of the files that it does not share with earlier checkpoints.
             stall_secs: how long training stopped.
             write_secs: how long it took to write.
         """
@@ -102,7 +104,7 @@ class RunSummaries:
             SaveSummary(
                 step=manifest.step,
                 saved_at=manifest.saved_at,
-                size_bytes=own_bytes(manifest),
+                size_bytes=new_bytes,
                 stall_secs=stall_secs,
                 write_secs=write_secs,
             )

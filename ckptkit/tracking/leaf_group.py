@@ -44,6 +44,10 @@ class LeafGroup:
         self._read = tf_checkpoint.variables_reader(single)
         self._replicas = ReplicaReader(replicated) if replicated else None
 
+    def prepare(self) -> None:
+        """Let TensorFlow prepare the operation that reads the variables, so that none waits."""
+        self._read()
+
     def capture(self) -> CapturedLeaves:
         """Return the current values of all leaves."""
         return CapturedLeaves(

@@ -102,6 +102,11 @@ class MovedSettings:
         self, part: _Part, before: Mapping[str, Any], current: Mapping[str, Any]
     ) -> list[str]:
         moved = self._moved.get(part.path, set())
+        # Almost always nothing has changed, and this runs for each layer while training waits.
+        if len(before) == len(current) and all(
+            name in before and before[name] is value for name, value in current.items()
+        ):
+            return sorted(moved)
         for name in current.keys() | before.keys():
             a, b = before.get(name), current.get(name)
             if a is b or name in moved:

@@ -130,7 +130,7 @@ def write_checkpoint(
     manifest: Manifest,
     snapshot_secs: float,
     taken_at: float,
-) -> Manifest:
+) -> tuple[Manifest, int]:
     """Write a checkpoint from a snapshot, commit it, and apply the keep policy.
 
     It frees space first if necessary, and tries again after a temporary error.
@@ -144,7 +144,7 @@ def write_checkpoint(
         taken_at: when the snapshot was taken, in seconds since the epoch.
 
     Returns:
-        The manifest as it was written.
+        The manifest as it was written, and the bytes of what earlier checkpoints do not have.
 
     Raises:
         StorageError: if the disk refuses; earlier checkpoints are untouched.
@@ -153,13 +153,14 @@ def write_checkpoint(
     began = time.monotonic()
     complete = replace(manifest, tensors=snapshot.entries)
     written, shared_bytes = _write_with_retries(target, planned, snapshot, complete)
-    record_save(target, written, shared_bytes, snapshot_secs, time.monotonic() - began, taken_at)
+    secs = time.monotonic() - began
+    new_bytes = record_save(target, written, shared_bytes, snapshot_secs, secs, taken_at)
     # The checkpoint is committed. A failure below does not make the save a failure.
     with best_effort(target.journal, "apply the keep policy"):
         retain(target.files, target.index, target.journal, target.keep)
     with best_effort(target.journal, "write TensorFlow's state file"):
         write_state_file(target.files, target.index.layout, target.index.names())
-    return written
+    return written, new_bytes
 
 
 def _write_with_retries(
@@ -190,7 +191,7 @@ def _write_with_retries(
     def before_another_try(state: RetryCallState) -> None:
         error = state.outcome.exception() if state.outcome else None
         logger.warning("could not save %s, trying again: %s", manifest.position, error)
-        _drop_tracebacks(error)
+        drop_tracebacks(error)
         # A quota may be exceeded while the file system still has space, which the estimate before
         # the write cannot know.
         if isinstance(error, StorageError) and error.errno in NO_SPACE:
@@ -265,10 +266,10 @@ def _is_transient(error: BaseException) -> bool:
     return isinstance(error, StorageError) and error.errno in TRANSIENT_ERRNOS
 
 
-def _drop_tracebacks(error: BaseException | None) -> None:
+def drop_tracebacks(error: BaseException | None) -> None:
     """Free the objects that an error's tracebacks refer to, above all the snapshot.
 
-    Tenacity keeps the error until the next try is over.
+    Tenacity keeps the error until the next try is over, and a session until a save succeeds.
     """
     while error is not None:
         error.__traceback__ = None

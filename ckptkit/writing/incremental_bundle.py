@@ -253,6 +253,22 @@ class IncrementalBundle:
         tensors = {key: tensor for key, (_, tensor) in snapshot.tensors.items()}
         return PlannedBundle(self, snapshot, self._record.compare(tensors))
 
+    def expected_bytes(self, snapshot: Snapshot) -> int:
+        """Return how many bytes a save of a snapshot would probably write, without reading it all.
+
+        Args:
+            snapshot: the state.
+        """
+        tensors = {key: tensor for key, (_, tensor) in snapshot.tensors.items()}
+        shared = sum(
+            group.size_bytes
+            for group in self.groups
+            if all(
+                key in tensors and self._record.looks_same(key, tensors[key]) for key in group.keys
+            )
+        )
+        return sum(map(_size_of, tensors.values())) - shared
+
     def forget(self) -> None:
         """Share nothing with the next checkpoint."""
         self.groups = ()

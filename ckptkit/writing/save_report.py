@@ -18,7 +18,7 @@ def record_save(
     snapshot_secs: float,
     write_secs: float,
     taken_at: float,
-) -> None:
+) -> int:
     """Record a committed checkpoint in the journal and in the log.
 
     Args:
@@ -28,6 +28,9 @@ def record_save(
         snapshot_secs: how long training stopped for the snapshot.
         write_secs: how long it took to write it.
         taken_at: when the snapshot was taken, in seconds since the epoch.
+
+    Returns:
+        The size of what earlier checkpoints do not have, in bytes.
     """
     # Earlier checkpoints may also have the anchors from which its batches are counted.
     shared_bytes += written.size_bytes - own_bytes(written)
@@ -55,6 +58,7 @@ def record_save(
         f" ({size(written.size_bytes - shared_bytes)} of them new)" if shared_bytes else "",
         write_secs,
     )
+    return written.size_bytes - shared_bytes
 
 
 def record_failure(target: SaveContext, manifest: Manifest, error: BaseException) -> None:

@@ -95,6 +95,16 @@ class ContentRecord:
                     settled.add(key)
         return ContentComparison(contents, frozenset(unchanged), frozenset(settled))
 
+    def looks_same(self, key: str, tensor: tf.Tensor) -> bool:
+        """Return whether a tensor has probably not changed, by a few parts of its content.
+
+        Args:
+            key: its key.
+            tensor: the tensor, in the host's memory.
+        """
+        known = self._known.get(key)
+        return known is not None and known.sample == _sample(_bytes_of(tensor))
+
     def remember(self, comparison: ContentComparison) -> None:
         """Remember the contents of a snapshot, because it is the newest checkpoint now.
 

@@ -103,7 +103,7 @@ def test_the_history_of_another_run_stays(layout, files, tmp_path):
     saved = ManifestHead(step=1, epoch=0, batch=0, attempt=1, saved_at=1.0, trigger="due")
     for _ in range(2):
         board = RunSummaries(files, layout, SystemClock(), journal)
-        board.saved(saved, stall_secs=0.1, write_secs=0.1)
+        board.saved(saved, new_bytes=1, stall_secs=0.1, write_secs=0.1)
         board.end()
     assert others.read_bytes() == b"another run's"
     # Of each attempt one file is left: it removes its own earlier ones.

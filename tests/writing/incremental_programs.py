@@ -2,21 +2,32 @@
 
 from __future__ import annotations
 
+import contextlib
+import errno
+import gc
 import os
 import random
 import shutil
+import signal
 import subprocess
+import time
+import weakref
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import tenacity
 import tensorflow as tf
 
 import ckptkit
 from ckptkit.layout import RunLayout
 from ckptkit.run.checkpoint_catalog import list_checkpoints
+from ckptkit.run.events import EmergencyDecided
 from ckptkit.run.verify import verify
+from ckptkit.storage.files import FileSystem, storage_errors
 from ckptkit.storage.operations import Link
+from ckptkit.writing import checkpoint_writer
+from tests.support.polling import until
 
 TYPES = ["float32", "float64", "bfloat16", "int32", "uint8", "bool", "complex64"]
 SHAPES: list[tuple[int, ...]] = [(), (3,), (400,), (50, 77), (300_000,), (1000, 300)]
@@ -275,3 +286,72 @@ def newest_deleted(run: str, seed: int, how: str) -> list[int]:
         path = checkpoints(run)[step]
         assert read(path, step, ["frozen"]) == bits({"frozen": state["frozen"]})
     return shared_bytes(run)
+
+
+class SlowSync(FileSystem):
+    """A disk that needs a second for a new megabyte."""
+
+    def sync_file(self, path: Path) -> None:
+        status = path.stat()
+        if status.st_size > 1e6 and status.st_nlink == 1:
+            time.sleep(status.st_size / 1e6)
+        super().sync_file(path)
+
+
+def told_to_stop(run: str, seed: int, unfrozen: bool) -> list[str]:
+    """The machine goes away in two seconds; a save of everything would take more than three."""
+    rng = random.Random(seed)
+    state = {"frozen": tf.Variable(drawn(rng, (900_000,), "float32")), "b": tf.Variable(0.0)}
+    manager = ckptkit.CheckpointManager(
+        run,
+        state,
+        save=ckptkit.EveryNSteps(2),
+        preemption=ckptkit.Preemption(grace_secs=2),
+        background=False,
+        files=SlowSync(),
+    )
+    with contextlib.suppress(ckptkit.Preempted), manager:
+        for step in manager.steps(20):
+            state["b"].assign(step)
+            if step == 9:
+                if unfrozen:
+                    state["frozen"].assign(drawn(rng, (900_000,), "float32"))
+                os.kill(os.getpid(), signal.SIGTERM)
+                until(lambda: manager._slot.opened().stopping._deadline is not None)
+    events = ckptkit.open_run(run).journal
+    return [event.action for event in events if isinstance(event, EmergencyDecided)]
+
+
+def refused_for_want_of_space(run: str) -> bool:
+    """Whether the snapshot of a refused save is freed when the next one is taken."""
+
+    class Full(FileSystem):
+        full = False
+
+        def sync_file(self, path: Path) -> None:
+            if self.full:
+                with storage_errors("sync", path):
+                    raise OSError(errno.ENOSPC, "full")
+            super().sync_file(path)
+
+    checkpoint_writer.WAIT = tenacity.wait_none()
+    files, weight = Full(), tf.Variable(tf.zeros([1000]))
+    manager = ckptkit.CheckpointManager(
+        run, {"weight": weight}, save=ckptkit.EveryNSteps(1), files=files
+    )
+    with manager:
+        saver = manager._slot.opened().saves.saver
+        for step in manager.steps(3):
+            weight.assign_add(tf.ones([1000]))
+            manager.run  # noqa: B018 - waits for the save of the step before
+            if step == 2:
+                files.full = True
+            if step == 3:
+                assert saver.unwritten is not None
+                snapshot = weakref.ref(saver.unwritten.snapshot)
+                saver.take(manager.position, {}, running_averages=False)
+                assert saver._snapshots._no_space is not None
+                files.full = False
+                gc.collect()
+                return snapshot() is None
+    return False

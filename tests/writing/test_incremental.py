@@ -62,6 +62,19 @@ def test_the_newest_checkpoint_cannot_be_shared(tf_call, tmp_path, seed, how):
     assert [each > 0 for each in shared] == [False, False, True, False, True, True]
 
 
+@pytest.mark.parametrize(("unfrozen", "decided"), [(False, "save"), (True, "keep")])
+def test_the_time_to_write_follows_what_has_changed(tf_call, tmp_path, seed, unfrozen, decided):
+    """Else a save of everything would be begun that the machine does not live to finish."""
+    program = PROGRAMS + "told_to_stop"
+    done = tf_call(program, str(tmp_path / "run"), seed, unfrozen).check().result
+    assert done == [decided]
+
+
+def test_a_refused_save_frees_its_memory(tf_call, tmp_path):
+    program = PROGRAMS + "refused_for_want_of_space"
+    assert tf_call(program, str(tmp_path / "run")).check().result is True
+
+
 # -- what is decided
 
 SIZES = st.dictionaries(
