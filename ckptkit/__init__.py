@@ -33,6 +33,7 @@ _HOMES = {
     ),
     "ckptkit.policies.anchor_policies": ("AdaptiveAnchors", "AnchorEveryNBatches", "NoAnchors"),
     "ckptkit.policies.keep_policies": ("KeepBest", "KeepEveryNSteps", "KeepLatest"),
+    "ckptkit.policies.warm_start": ("WarmStart",),
     "ckptkit.preemption.policy": ("Preemption",),
     "ckptkit.report.run_view": ("open_run",),
     "ckptkit.export.export_saved_model": ("export_saved_model",),
@@ -86,6 +87,7 @@ __all__ = [
     "RunPosition",
     "Signature",
     "StorageError",
+    "WarmStart",
     "WeightsReport",
     "__version__",
     "export_saved_model",
@@ -130,6 +132,7 @@ if TYPE_CHECKING:
         EveryNSteps,
         OnBest,
     )
+    from ckptkit.policies.warm_start import WarmStart
     from ckptkit.position import RunPosition
     from ckptkit.preemption.policy import Preemption
     from ckptkit.report.run_view import open_run

@@ -35,7 +35,7 @@ from tests.docs_examples import ROOT, blocks, command_lines, json_examples
 pytestmark = pytest.mark.xdist_group("docs")  # one process runs all examples
 
 DOCS = ROOT / "docs"
-PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted(DOCS.glob("*.md"))]
+PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted(DOCS.rglob("*.md"))]
 
 
 def read(name: str) -> str:

@@ -19,6 +19,7 @@ from ckptkit.policies.save_policies import (
     OnBest,
     SavePolicy,
 )
+from ckptkit.policies.warm_start import WarmStart, check_init_from
 
 __all__ = [
     "Adaptive",
@@ -34,6 +35,8 @@ __all__ = [
     "OnBest",
     "SavePolicy",
     "Verdict",
+    "WarmStart",
+    "check_init_from",
     "decide",
     "inferred_direction",
     "judge",

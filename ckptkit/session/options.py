@@ -18,7 +18,15 @@ from ckptkit.clock import Clock, SystemClock
 from ckptkit.errors import ConfigError
 from ckptkit.layout import RunLayout, literal_braces, run_layout
 from ckptkit.log import logger
-from ckptkit.policies import EveryNEpochs, EveryNSeconds, KeepLatest, KeepPolicy, SavePolicy
+from ckptkit.policies import (
+    EveryNEpochs,
+    EveryNSeconds,
+    KeepLatest,
+    KeepPolicy,
+    SavePolicy,
+    WarmStart,
+    check_init_from,
+)
 from ckptkit.policies.anchor_policies import AdaptiveAnchors, AnchorPolicy
 from ckptkit.policies.even_spread import SpreadKeeps, SpreadSaves
 from ckptkit.preemption.policy import Preemption
@@ -64,6 +72,9 @@ class CallbackOptions(TypedDict, total=False):
         fresh: a label, by default none. With a label that is new to this run, all earlier
             checkpoints are moved to `<run>/aside/` and training starts at step 0. Later starts with
             the same label resume that training.
+        init_from: weights with which the run begins while it has no checkpoint of its own: a run
+            or one of its checkpoints (`"runs/a@best"`), or whatever `ckptkit.load_weights` reads; a
+            `WarmStart` for more; for several models a dictionary by their names in `state`.
         anchors: how a save stores the position in tf.data pipelines with large buffers; by default
             `AdaptiveAnchors()`. A small state of an iterator is in every checkpoint. For a large
             one, a save counts batches since an earlier state, and a resume draws them again.
@@ -84,6 +95,7 @@ class CallbackOptions(TypedDict, total=False):
     exact: str | None
     verify: Depth | None
     fresh: str | None
+    init_from: str | os.PathLike[str] | WarmStart | Mapping[str, Any] | None
     anchors: AnchorPolicy | None
     tensorboard: str | os.PathLike[str] | None
 
@@ -121,6 +133,7 @@ class RunOptions:
     exact: str
     verify: Depth
     fresh: str | None
+    init_from: WarmStart | Mapping[str, WarmStart] | None = None
     anchors: AnchorPolicy
     tensorboard: Path | None
     clock: Clock
@@ -238,6 +251,7 @@ _CHECKS: dict[str, Callable[[Any], Any]] = {
     "exact": _check_exact,
     "verify": _check_verify,
     "fresh": _check_fresh,
+    "init_from": check_init_from,
     "anchors": _policy(
         "anchors", AnchorPolicy, AdaptiveAnchors(), "ckptkit.AdaptiveAnchors(redraw_secs=60)"
     ),

@@ -7,17 +7,15 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 from ckptkit.errors import CorruptCheckpointError
-from ckptkit.log import logger
 from ckptkit.position import RunPosition
-from ckptkit.report.ledger_builder import unsaved_attempts
 from ckptkit.restore.assign import assign_result
 from ckptkit.restore.newest_checkpoint import newest_good, restore_one
 from ckptkit.run.checkpoint_catalog import Checkpoint
 from ckptkit.run.journal import Journal
-from ckptkit.run.journal_reader import read_journal
 from ckptkit.run.quarantine import quarantine
 from ckptkit.session.exactness import Exactness
 from ckptkit.session.hyperparameter_conflicts import HyperparameterConflicts
+from ckptkit.session.new_run import begin_new_run
 from ckptkit.session.options import RunOptions
 from ckptkit.session.stopwatch import Stopwatch
 from ckptkit.session.tracked_state import TrackedState
@@ -201,16 +199,12 @@ class Resume:
         assign_result(checkpoint, self._tracked.now())
 
     def start_position(self, checkpoint: Checkpoint | None) -> RunPosition:
-        """Return the position of a checkpoint; without one, log that a new run begins."""
-        if checkpoint is None:
-            self._warn_of_unsaved_attempts()
-            logger.info("new run in %s: step 0", self._options.layout.root)
-            return RunPosition()
-        return checkpoint.manifest.position
+        """Return the position of a checkpoint; without one, begin a new run.
 
-    def _warn_of_unsaved_attempts(self) -> None:
-        """Warn about earlier attempts that were killed before their first save."""
-        options = self._options
-        events = read_journal(options.layout).events
-        for words in unsaved_attempts(events, options.clock.now()):
-            logger.warning("%s: its training is lost, and begins again at step 0", words)
+        Raises:
+            ConfigError, IncompatibleStateError, CheckpointNotFoundError, CorruptCheckpointError: If
+                the run cannot begin with the weights that `init_from` names.
+        """
+        if checkpoint is None:
+            return begin_new_run(self._options, self._tracked.tracker.users, self._journal)
+        return checkpoint.manifest.position

@@ -51,6 +51,16 @@ class Restored(Event):
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
+class WarmStarted(Event):
+    """A new run began with saved weights (`init_from`): so many of them, for the model `name`."""
+
+    event: ClassVar[str] = "warm_started"
+    name: str
+    source: str
+    weights: int
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
 class Inexact(Event):
     """The run cannot resume bit for bit after an interruption; `reason` says why."""
 

@@ -1,0 +1,56 @@
+"""Begins a run that has no checkpoint: with saved weights, if `init_from` names some."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from typing import Any
+
+from ckptkit.load.warm_start_loading import begin_from
+from ckptkit.log import logger
+from ckptkit.position import RunPosition
+from ckptkit.report.ledger_builder import unsaved_attempts
+from ckptkit.run import events
+from ckptkit.run.journal import Journal
+from ckptkit.run.journal_reader import read_journal
+from ckptkit.session.options import RunOptions
+from ckptkit.tracking.state_check import ensure_built
+
+
+def begin_new_run(options: RunOptions, users: Mapping[str, Any], journal: Journal) -> RunPosition:
+    """Begin a run that has no checkpoint of its own.
+
+    Args:
+        options: the options of the run.
+        users: the objects of the program by name.
+        journal: the journal of the attempt.
+
+    Returns:
+        The position at which it begins.
+
+    Raises:
+        ConfigError, IncompatibleStateError, CheckpointNotFoundError, CorruptCheckpointError: If it
+            cannot begin with the weights that `init_from` names.
+    """
+    # Earlier attempts that were killed before their first save.
+    for words in unsaved_attempts(read_journal(options.layout).events, options.clock.now()):
+        logger.warning("%s: its training is lost, and begins again at step 0", words)
+    _load_initial_weights(options, users, journal)
+    logger.info("new run in %s: step 0", options.layout.root)
+    return RunPosition()
+
+
+def _load_initial_weights(options: RunOptions, users: Mapping[str, Any], journal: Journal) -> None:
+    """Load the weights that `init_from` names, if it names any; see `begin_new_run`."""
+    if options.init_from is None:
+        return
+    ensure_built(users)
+    for name, report in begin_from(options.init_from, users).items():
+        logger.info(
+            "the run begins with %d weights of %s from %s", len(report.matched), name, report.source
+        )
+        journal.record(
+            events.WarmStarted(
+                name=name, source=os.fsdecode(report.source), weights=len(report.matched)
+            )
+        )
