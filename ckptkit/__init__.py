@@ -32,7 +32,12 @@ _HOMES = {
         "OnBest",
     ),
     "ckptkit.policies.anchor_policies": ("AdaptiveAnchors", "AnchorEveryNBatches", "NoAnchors"),
-    "ckptkit.policies.keep_policies": ("KeepBest", "KeepEveryNSteps", "KeepLatest"),
+    "ckptkit.policies.keep_policies": (
+        "KeepBest",
+        "KeepEveryNHours",
+        "KeepEveryNSteps",
+        "KeepLatest",
+    ),
     "ckptkit.policies.warm_start": ("WarmStart",),
     "ckptkit.preemption.policy": ("Preemption",),
     "ckptkit.report.run_view": ("open_run",),
@@ -43,6 +48,7 @@ _HOMES = {
     "ckptkit.load.model_loading": ("load_model",),
     "ckptkit.load.weight_loading": ("WeightsReport", "load_weights"),
     "ckptkit.manager": ("CheckpointManager",),
+    "ckptkit.manager.tensorflow_manager": ("TensorFlowManager",),
     "ckptkit.keras": ("CheckpointCallback",),
     "ckptkit.session.seeding": ("seeded",),
 }
@@ -53,6 +59,7 @@ _NEED_KERAS = frozenset(
         "ckptkit.load.model_loading",
         "ckptkit.load.weight_loading",
         "ckptkit.manager",
+        "ckptkit.manager.tensorflow_manager",
         "ckptkit.session.seeding",
     }
 )
@@ -77,6 +84,7 @@ __all__ = [
     "ExportedModel",
     "IncompatibleStateError",
     "KeepBest",
+    "KeepEveryNHours",
     "KeepEveryNSteps",
     "KeepLatest",
     "NoAnchors",
@@ -87,6 +95,7 @@ __all__ = [
     "RunPosition",
     "Signature",
     "StorageError",
+    "TensorFlowManager",
     "WarmStart",
     "WeightsReport",
     "__version__",
@@ -119,12 +128,18 @@ if TYPE_CHECKING:
     from ckptkit.load.model_loading import load_model
     from ckptkit.load.weight_loading import WeightsReport, load_weights
     from ckptkit.manager import CheckpointManager
+    from ckptkit.manager.tensorflow_manager import TensorFlowManager
     from ckptkit.policies.anchor_policies import (
         AdaptiveAnchors,
         AnchorEveryNBatches,
         NoAnchors,
     )
-    from ckptkit.policies.keep_policies import KeepBest, KeepEveryNSteps, KeepLatest
+    from ckptkit.policies.keep_policies import (
+        KeepBest,
+        KeepEveryNHours,
+        KeepEveryNSteps,
+        KeepLatest,
+    )
     from ckptkit.policies.save_policies import (
         Adaptive,
         EveryNEpochs,

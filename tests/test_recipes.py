@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import difflib
 import re
+from typing import Any
 
+import keras
 import pytest
 
 import ckptkit
@@ -31,3 +34,46 @@ def test_beginning_a_run_with_saved_weights(tmp_path):
         for name in "abc"
     }
     assert loaded == {"a": [], "b": [4], "c": [2]}
+
+
+MOST_CHANGED = 3
+"""The lines that a program may have to change."""
+
+
+def pair(page: str) -> tuple[str, str]:
+    """The program before and after, of a page with two programs."""
+    before, after = recipes(page)
+    changed = [
+        line
+        for line in difflib.ndiff(before.splitlines(), after.splitlines())
+        if line.startswith("+ ")
+    ]
+    print(f"{page}: {len(changed)} changed lines")
+    assert 0 < len(changed) <= MOST_CHANGED, changed
+    return before, after
+
+
+def run(program: str, name: str) -> dict[str, Any]:
+    keras.utils.set_random_seed(1)
+    found: dict[str, Any] = {}
+    exec(compile(program, name, "exec"), found)
+    return found
+
+
+def test_coming_from_tensorflows_manager(tmp_path):
+    before, after = pair("coming-from/tensorflow-checkpoint-manager.md")
+    first, second = run(before, "before"), run(after, "after")
+    second["manager"].close()
+    weights = [
+        [each.numpy().tolist() for each in found["net"].weights] for found in (first, second)
+    ]
+    assert weights[0] == weights[1]
+    numbers = [
+        [int(path.rsplit("-", 1)[1]) for path in found["manager"].checkpoints]
+        for found in (first, second)
+    ]
+    assert numbers == [[10, 15, 20]] * 2
+    again = run(after, "after")
+    assert int(again["checkpoint"].step) == 20
+    again["manager"].close()
+    assert ckptkit.open_run(tmp_path / "runs/a").checkpoints[-1].attempt == 1

@@ -14,7 +14,7 @@ from ckptkit.tracking.trackable_graph import SAVE_COUNTER, TrackableGraph
 
 
 def graph_tensors(graph: TrackableGraph, keys: Collection[str]) -> dict[str, tf.Tensor]:
-    """Return what TensorFlow stores beside the values of a checkpoint, by TensorFlow's keys.
+    """Return TensorFlow's graph of the objects of a checkpoint, by its key.
 
     A weight that Keras has replaced at the end of training is restored with its final value, as
     `ckptkit.load_weights` does.
@@ -24,16 +24,22 @@ def graph_tensors(graph: TrackableGraph, keys: Collection[str]) -> dict[str, tf.
         keys: the keys of all tensors of the checkpoint.
     """
     present = frozenset(keys)
-    counter_key = SAVE_COUNTER + SUFFIX
     root, *others = graph.with_keys(
         {key: (final if (final := result_key(key)) in present else key) + SUFFIX for key in present}
     )
-    counter = GraphNode({}, counter_key, SAVE_COUNTER)
+    counter = GraphNode({}, SAVE_COUNTER + SUFFIX, SAVE_COUNTER)
     root = GraphNode({**root.children, SAVE_COUNTER: len(others) + 1}, "", "")
     return {
         tf_checkpoint.OBJECT_GRAPH: tf.constant(
             tf_checkpoint.encoded_graph([root, *others, counter])
         ),
-        # TensorFlow's programs continue to count from here.
-        counter_key: tf.constant(1, tf.int64),
     }
+
+
+def save_counter(step: int) -> dict[str, tf.Tensor]:
+    """Return the counter from which a program of TensorFlow numbers its next save, by its key.
+
+    Args:
+        step: the number of the checkpoint.
+    """
+    return {SAVE_COUNTER + SUFFIX: tf.constant(step, tf.int64)}

@@ -1,8 +1,10 @@
 """Policies that decide when to save and which checkpoints to keep, as plain values."""
 
+from ckptkit.policies.foreign_arguments import check_foreign_arguments
 from ckptkit.policies.keep_policies import (
     Candidate,
     KeepBest,
+    KeepEveryNHours,
     KeepEveryNSteps,
     KeepLatest,
     KeepPolicy,
@@ -28,6 +30,7 @@ __all__ = [
     "EveryNSeconds",
     "EveryNSteps",
     "KeepBest",
+    "KeepEveryNHours",
     "KeepEveryNSteps",
     "KeepLatest",
     "KeepPolicy",
@@ -36,6 +39,7 @@ __all__ = [
     "SavePolicy",
     "Verdict",
     "WarmStart",
+    "check_foreign_arguments",
     "check_init_from",
     "decide",
     "inferred_direction",

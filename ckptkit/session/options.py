@@ -25,6 +25,7 @@ from ckptkit.policies import (
     KeepPolicy,
     SavePolicy,
     WarmStart,
+    check_foreign_arguments,
     check_init_from,
 )
 from ckptkit.policies.anchor_policies import AdaptiveAnchors, AnchorPolicy
@@ -287,6 +288,7 @@ def takes_options(*kinds: type[Any]) -> Callable[[type[C]], type[C]]:
 
         @functools.wraps(construct)
         def checked(*args: Any, **named: Any) -> None:
+            check_foreign_arguments(named.keys() - signature.parameters.keys())
             signature.bind(*args, **named)  # raises Python's usual error for a misspelled name
             construct(*args, **named)
 

@@ -14,7 +14,7 @@ from pathlib import Path
 import tensorflow as tf
 
 from ckptkit.bundle import merged_bundle, tensor_bundle
-from ckptkit.bundle.graph_tensors import graph_tensors
+from ckptkit.bundle.graph_tensors import graph_tensors, save_counter
 from ckptkit.bundle.tensor_bundle import SUFFIX
 from ckptkit.errors import StorageError
 from ckptkit.layout import PREFIX, CheckpointName
@@ -153,8 +153,9 @@ class PlannedBundle:
         """
         plan, tensors = self._plan, self._snapshot.tensors
         graph = self.bundle.object_graph(self._snapshot.graph, frozenset(tensors))
+        beside = {**graph, **save_counter(step)}
         if not plan.shared and not plan.new:
-            tensor_bundle.write_tensors(self._snapshot, directory, step, graph)
+            tensor_bundle.write_tensors(self._snapshot, directory, step, beside)
             return WrittenBundle()
         assert plan.rest, "the random states of the process always count as changed"
         parts = [
@@ -162,7 +163,7 @@ class PlannedBundle:
             for keys in (plan.rest, plan.new)
             if keys
         ]
-        parts[0] |= graph
+        parts[0] |= beside
         first = len(plan.shared)
         indexes = merged_bundle.write_parts(parts, directory, first)
         count = first + len(parts)
@@ -269,7 +270,7 @@ class IncrementalBundle:
         self.newest, self.groups = name, groups
 
     def object_graph(self, graph: TrackableGraph, keys: frozenset[str]) -> dict[str, tf.Tensor]:
-        """Return what TensorFlow stores beside these values; it is mostly the same at each save.
+        """Return TensorFlow's graph of the objects; it is mostly the same at each save.
 
         Args:
             graph: the objects that TensorFlow follows from the state.
