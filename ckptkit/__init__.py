@@ -38,6 +38,7 @@ _HOMES = {
         "KeepEveryNSteps",
         "KeepLatest",
     ),
+    "ckptkit.policies.adopt": ("Adopt",),
     "ckptkit.policies.warm_start": ("WarmStart",),
     "ckptkit.preemption.policy": ("Preemption",),
     "ckptkit.report.run_view": ("open_run",),
@@ -68,6 +69,7 @@ _HOME_OF = {name: home for home, names in _HOMES.items() for name in names}
 __all__ = [
     "Adaptive",
     "AdaptiveAnchors",
+    "Adopt",
     "AnchorEveryNBatches",
     "BackgroundSaveError",
     "CheckpointCallback",
@@ -129,6 +131,7 @@ if TYPE_CHECKING:
     from ckptkit.load.weight_loading import WeightsReport, load_weights
     from ckptkit.manager import CheckpointManager
     from ckptkit.manager.tensorflow_manager import TensorFlowManager
+    from ckptkit.policies.adopt import Adopt
     from ckptkit.policies.anchor_policies import (
         AdaptiveAnchors,
         AnchorEveryNBatches,

@@ -77,3 +77,17 @@ def test_coming_from_tensorflows_manager(tmp_path):
     assert int(again["checkpoint"].step) == 20
     again["manager"].close()
     assert ckptkit.open_run(tmp_path / "runs/a").checkpoints[-1].attempt == 1
+
+
+@pytest.mark.parametrize(
+    "page",
+    ["backup-and-restore", "model-checkpoint", pytest.param("orbax", marks=pytest.mark.long)],
+)
+def test_coming_from_a_callback_of_keras(tmp_path, page):
+    if page == "orbax":
+        pytest.importorskip("orbax.checkpoint")
+    before, after = pair(f"coming-from/{page}.md")
+    models = [run(program, page)["model"] for program in (before, after)]
+    weights = [[each.numpy().tolist() for each in model.weights] for model in models]
+    assert weights[0] == weights[1]
+    assert ckptkit.open_run(tmp_path / "runs/a").checkpoints

@@ -126,7 +126,8 @@ class TensorFlowManager(tf.train.CheckpointManager):
         restored = self.latest_checkpoint
         self._checkpoint.save_counter.assign(position.step)
         if restored is None:
-            if self._init_fn is not None:
+            adopted = self._manager.open_session().resume.adopted
+            if self._init_fn is not None and adopted is None:
                 self._init_fn()
         elif self._interval is not None:
             self._last_step = self._counted()

@@ -1,5 +1,6 @@
 """Policies that decide when to save and which checkpoints to keep, as plain values."""
 
+from ckptkit.policies.adopt import Adopt, check_adopt
 from ckptkit.policies.foreign_arguments import check_foreign_arguments
 from ckptkit.policies.keep_policies import (
     Candidate,
@@ -25,6 +26,7 @@ from ckptkit.policies.warm_start import WarmStart, check_init_from
 
 __all__ = [
     "Adaptive",
+    "Adopt",
     "Candidate",
     "EveryNEpochs",
     "EveryNSeconds",
@@ -39,6 +41,7 @@ __all__ = [
     "SavePolicy",
     "Verdict",
     "WarmStart",
+    "check_adopt",
     "check_foreign_arguments",
     "check_init_from",
     "decide",

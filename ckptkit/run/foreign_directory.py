@@ -113,7 +113,10 @@ def _runs(directory: Path, names: Listing) -> Foreign | None:
 
 
 def _training_state(directory: Path, names: Listing) -> Foreign | None:
-    another = "Name another directory for the run"
+    another = (
+        "Name another directory for the run; it continues from this one if you pass "
+        f"adopt={str(directory)!r}"
+    )
     inner = [each for inside in names.values() for each in inside or ()]
     if any(each in _ORBAX for each in (*names, *inner)) or any(
         ".orbax-checkpoint-tmp" in each for each in names

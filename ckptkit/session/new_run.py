@@ -6,9 +6,10 @@ import os
 from collections.abc import Mapping
 from typing import Any
 
+from ckptkit.load.adoption import AdoptionReport, adopt
 from ckptkit.load.warm_start_loading import begin_from
 from ckptkit.log import logger
-from ckptkit.position import RunPosition
+from ckptkit.policies import Adopt
 from ckptkit.report.ledger_builder import unsaved_attempts
 from ckptkit.run import events
 from ckptkit.run.journal import Journal
@@ -17,7 +18,9 @@ from ckptkit.session.options import RunOptions
 from ckptkit.tracking.state_check import ensure_built
 
 
-def begin_new_run(options: RunOptions, users: Mapping[str, Any], journal: Journal) -> RunPosition:
+def begin_new_run(
+    options: RunOptions, users: Mapping[str, Any], journal: Journal
+) -> AdoptionReport | None:
     """Begin a run that has no checkpoint of its own.
 
     Args:
@@ -26,18 +29,39 @@ def begin_new_run(options: RunOptions, users: Mapping[str, Any], journal: Journa
         journal: the journal of the attempt.
 
     Returns:
-        The position at which it begins.
+        What was adopted, or None.
 
     Raises:
         ConfigError, IncompatibleStateError, CheckpointNotFoundError, CorruptCheckpointError: If it
-            cannot begin with the weights that `init_from` names.
+            cannot begin with what `init_from` or `adopt` names.
     """
     # Earlier attempts that were killed before their first save.
     for words in unsaved_attempts(read_journal(options.layout).events, options.clock.now()):
         logger.warning("%s: its training is lost, and begins again at step 0", words)
+    if options.adopt is not None:
+        return _adopt(options.adopt, options, users, journal)
     _load_initial_weights(options, users, journal)
     logger.info("new run in %s: step 0", options.layout.root)
-    return RunPosition()
+    return None
+
+
+def _adopt(
+    given: Adopt, options: RunOptions, users: Mapping[str, Any], journal: Journal
+) -> AdoptionReport:
+    ensure_built(users)
+    report = adopt(given, users)
+    logger.info("new run in %s, adopted: %s", options.layout.root, report)
+    journal.record(
+        events.Adopted(
+            system=report.system,
+            source=report.source,
+            step=report.step,
+            epoch=report.epoch,
+            matched=dict(report.matched),
+            missing=list(report.missing),
+        )
+    )
+    return report
 
 
 def _load_initial_weights(options: RunOptions, users: Mapping[str, Any], journal: Journal) -> None:

@@ -19,12 +19,14 @@ from ckptkit.errors import ConfigError
 from ckptkit.layout import RunLayout, literal_braces, run_layout
 from ckptkit.log import logger
 from ckptkit.policies import (
+    Adopt,
     EveryNEpochs,
     EveryNSeconds,
     KeepLatest,
     KeepPolicy,
     SavePolicy,
     WarmStart,
+    check_adopt,
     check_foreign_arguments,
     check_init_from,
 )
@@ -76,6 +78,9 @@ class CallbackOptions(TypedDict, total=False):
         init_from: weights with which the run begins while it has no checkpoint of its own: a run
             or one of its checkpoints (`"runs/a@best"`), or whatever `ckptkit.load_weights` reads; a
             `WarmStart` for more; for several models a dictionary by their names in `state`.
+        adopt: training state of another system with which the run begins while it has no
+            checkpoint of its own: a directory of `tf.train.CheckpointManager`, `BackupAndRestore`,
+            `ModelCheckpoint` or `OrbaxCheckpoint`, or an `Adopt`. The source is only read.
         anchors: how a save stores the position in tf.data pipelines with large buffers; by default
             `AdaptiveAnchors()`. A small state of an iterator is in every checkpoint. For a large
             one, a save counts batches since an earlier state, and a resume draws them again.
@@ -97,6 +102,7 @@ class CallbackOptions(TypedDict, total=False):
     verify: Depth | None
     fresh: str | None
     init_from: str | os.PathLike[str] | WarmStart | Mapping[str, Any] | None
+    adopt: str | os.PathLike[str] | Adopt | None
     anchors: AnchorPolicy | None
     tensorboard: str | os.PathLike[str] | None
 
@@ -135,6 +141,7 @@ class RunOptions:
     verify: Depth
     fresh: str | None
     init_from: WarmStart | Mapping[str, WarmStart] | None = None
+    adopt: Adopt | None = None
     anchors: AnchorPolicy
     tensorboard: Path | None
     clock: Clock
@@ -167,6 +174,11 @@ def make_options(
     checked = {
         name: _CHECKS.get(name, lambda value: value)(value) for name, value in options.items()
     }
+    if checked["init_from"] is not None and checked["adopt"] is not None:
+        raise ConfigError(
+            "init_from and adopt both say with what the run begins: weights, or the whole training "
+            "state of another system. Pass one of them."
+        )
     # An audit sets its own saves, so that both trainings save at the same steps.
     if (instructions := instructions_of(os.environ)) is not None:
         checked["save"] = checked["save"] | SpreadSaves(instructions.every)
@@ -253,6 +265,7 @@ _CHECKS: dict[str, Callable[[Any], Any]] = {
     "verify": _check_verify,
     "fresh": _check_fresh,
     "init_from": check_init_from,
+    "adopt": check_adopt,
     "anchors": _policy(
         "anchors", AnchorPolicy, AdaptiveAnchors(), "ckptkit.AdaptiveAnchors(redraw_secs=60)"
     ),

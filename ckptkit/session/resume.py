@@ -22,6 +22,7 @@ from ckptkit.session.tracked_state import TrackedState
 
 if TYPE_CHECKING:
     from ckptkit.layout import CheckpointName
+    from ckptkit.load.adoption import AdoptionReport
 
 
 class Resume:
@@ -38,6 +39,7 @@ class Resume:
         stopwatch: the stopwatch of the session.
 
     Attributes:
+        adopted: what a new run has taken over from another system, or None.
         constants_changed: whether the last restore has changed constants of layers. If so, a traced
             step has to be traced again.
     """
@@ -55,6 +57,7 @@ class Resume:
         self.changes, self._exactness, self._stopwatch = changes, exactness, stopwatch
         self._passed_over: dict[CheckpointName, str] = {}
         self.constants_changed = False
+        self.adopted: AdoptionReport | None = None
 
     def newest(self) -> Checkpoint | None:
         """Return the newest checkpoint that passes verification, or None for a new run.
@@ -206,5 +209,9 @@ class Resume:
                 the run cannot begin with the weights that `init_from` names.
         """
         if checkpoint is None:
-            return begin_new_run(self._options, self._tracked.tracker.users, self._journal)
+            users = self._tracked.tracker.users
+            self.adopted = begin_new_run(self._options, users, self._journal)
+            if self.adopted is None:
+                return RunPosition()
+            return RunPosition(self.adopted.step, self.adopted.epoch or 0)
         return checkpoint.manifest.position

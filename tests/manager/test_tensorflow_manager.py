@@ -197,6 +197,20 @@ def test_another_name_of_checkpoints_is_refused(ours):
         ours(objects(), checkpoint_interval=3)
 
 
+def test_what_tensorflows_manager_has_saved_is_adopted(tmp_path, ours, seed):
+    checkpoint, begun = objects(), []
+    theirs = tf.train.CheckpointManager(checkpoint, str(tmp_path / "theirs"), max_to_keep=2)
+    for _ in range(3):
+        train(checkpoint, seed)
+        theirs.save(checkpoint.step)
+    other = objects()
+    manager = ours(other, init_fn=lambda: begun.append(1), adopt=tmp_path / "theirs")
+    assert manager.restore_or_initialize() is None
+    assert bits(other) == bits(checkpoint)
+    assert not begun
+    assert number(manager.save()) == 4
+
+
 def test_every_public_name_of_tensorflows_class_is_its_own():
     theirs = {name for name in vars(tf.train.CheckpointManager) if not name.startswith("_")}
     assert theirs <= vars(ckptkit.TensorFlowManager).keys()

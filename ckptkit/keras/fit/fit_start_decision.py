@@ -18,13 +18,13 @@ from ckptkit.keras.fit.fit_context import FitContext
 from ckptkit.keras.fit.fit_position import FitPosition
 from ckptkit.keras.fit.fit_resume import FitResume, start_resume
 from ckptkit.keras.fit.fit_stage import FitStage
+from ckptkit.keras.fit.new_fit_position import new_fit_position
 from ckptkit.keras.same_training_check import (
     check_same_training,
     configured_in_code,
     warn_other_counts,
 )
 from ckptkit.log import logger
-from ckptkit.position import RunPosition
 from ckptkit.run.checkpoint_catalog import Checkpoint
 from ckptkit.run.manifest import Manifest
 
@@ -125,8 +125,8 @@ def begin_fit(fit: FitContext, checkpoint: Checkpoint | None) -> FitResume | Non
 
 def _start_new_run(fit: FitContext) -> None:
     fit.session.start_from(None)
+    fit.state.run_position = new_fit_position(fit)
     fit.session.tracked.note_constructed()
-    fit.state.run_position = RunPosition(epoch=fit.call.initial_epoch)
     fit.session.position = fit.state.run_position
     fit.stages.move(FitStage.STARTING)
 
