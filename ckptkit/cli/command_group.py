@@ -24,6 +24,7 @@ COMMANDS = (
     "pin",
     "unpin",
     "rollback",
+    "adopt",
     "export",
     "audit",
 )

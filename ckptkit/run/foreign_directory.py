@@ -9,7 +9,14 @@ from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
 
-from ckptkit.layout import MANIFEST, STATE_FILE, CheckpointName, RunLayout, is_journal
+from ckptkit.layout import (
+    ADOPTION_FILE,
+    MANIFEST,
+    STATE_FILE,
+    CheckpointName,
+    RunLayout,
+    is_journal,
+)
 
 Listing = Mapping[str, "Sequence[str] | None"]
 """The names in a directory: None for a file, and the names inside for a subdirectory."""
@@ -18,6 +25,7 @@ _MOST_NAMES = 1000
 
 OF_A_RUN = frozenset(
     {
+        ADOPTION_FILE,
         "aside",
         "architecture",
         "checkpoints",

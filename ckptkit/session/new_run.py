@@ -12,6 +12,7 @@ from ckptkit.log import logger
 from ckptkit.policies import Adopt
 from ckptkit.report.ledger_builder import unsaved_attempts
 from ckptkit.run import events
+from ckptkit.run.adoption_request import requested_adoption
 from ckptkit.run.journal import Journal
 from ckptkit.run.journal_reader import read_journal
 from ckptkit.session.options import RunOptions
@@ -38,11 +39,20 @@ def begin_new_run(
     # Earlier attempts that were killed before their first save.
     for words in unsaved_attempts(read_journal(options.layout).events, options.clock.now()):
         logger.warning("%s: its training is lost, and begins again at step 0", words)
-    if options.adopt is not None:
-        return _adopt(options.adopt, options, users, journal)
+    given = options.adopt or _requested(options)
+    if given is not None:
+        return _adopt(given, options, users, journal)
     _load_initial_weights(options, users, journal)
     logger.info("new run in %s: step 0", options.layout.root)
     return None
+
+
+def _requested(options: RunOptions) -> Adopt | None:
+    """Return what `ckptkit adopt` has written, unless the program names weights itself."""
+    request = requested_adoption(options.layout, options.files)
+    if request is None or options.init_from is not None:
+        return None
+    return Adopt(request.source, request.epoch, request.step, request.strict)
 
 
 def _adopt(

@@ -10,6 +10,7 @@ import pytest
 import tensorflow as tf
 
 import ckptkit
+from ckptkit.cli import main
 from ckptkit.compat.tf_checkpoint import GraphNode
 from ckptkit.load.graph_pairing import pair_graphs
 from tests.load.adoption_programs import bits, network, rows
@@ -43,6 +44,23 @@ def test_a_loop_continues_at_the_step_of_the_optimizer(tmp_path, seed):
     assert (position.step, int(step)) == (5, 5)
     assert event.source == prefix
     assert event.missing == [variable.path for variable in other.metrics_variables]
+
+
+def test_what_the_command_has_written_is_adopted_once(tmp_path, seed):
+    model = trained(seed)
+    model.save(tmp_path / "old.keras")
+    assert main(["adopt", str(tmp_path / "old.keras"), str(tmp_path / "run")]) == 0
+    other = network(seed + 1)
+    position, event = adopted(tmp_path, {"net": other})
+    assert bits(other) == bits(model)
+    assert (position.step, event.step) == (3, 3)
+    with ckptkit.CheckpointManager(tmp_path / "run", {"net": other}) as manager:
+        other.train_on_batch(*rows(seed))
+        manager.save(4)
+    expected = bits(other)
+    third = trained(seed + 2)  # with its metrics built
+    with ckptkit.CheckpointManager(tmp_path / "run", {"net": third}):
+        assert bits(third) == expected
 
 
 def test_other_names_are_paired_by_what_they_have_in_common(tmp_path, seed):
