@@ -119,6 +119,27 @@ def test_a_killed_run_resumes_its_own_progress(tmp_path, earlier, seed):
     train(tmp_path / "new", network(), 2, seed, epochs=3, init_from=tmp_path / "gone")
 
 
+def test_a_model_that_is_not_built_is_built_first(tmp_path, seed):
+    class Two(keras.Model):
+        def __init__(self):
+            super().__init__()
+            self.body, self.head = keras.layers.Dense(8), keras.layers.Dense(2)
+
+        def call(self, x):
+            return self.head(self.body(x))
+
+    def made():
+        model = Two()
+        model.compile("adam", "mse", run_eagerly=True)
+        return model
+
+    old, seen = made(), Seen()
+    train(tmp_path / "old", old, 2, seed)
+    train(tmp_path / "new", made(), 2, seed, seen, init_from=tmp_path / "old")
+    assert seen.first == bits(old.weights)
+    assert seen.iterations == 0
+
+
 def test_a_new_head_keeps_its_own_weights(tmp_path, earlier, seed):
     source, old = earlier
     model = network(outputs=5)

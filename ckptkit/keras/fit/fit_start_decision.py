@@ -124,6 +124,10 @@ def begin_fit(fit: FitContext, checkpoint: Checkpoint | None) -> FitResume | Non
 
 
 def _start_new_run(fit: FitContext) -> None:
+    options = fit.session.options
+    if options.init_from is not None or options.adopt is not None:
+        # Not by a step, whose training would stay in what is not loaded.
+        fit.build(by_a_step=False)
     fit.session.start_from(None)
     fit.state.run_position = new_fit_position(fit)
     fit.session.tracked.note_constructed()
