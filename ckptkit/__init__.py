@@ -33,7 +33,15 @@ _HOMES = {
         "SavePolicy",
     ),
     "ckptkit.policies.anchor_policies": ("AdaptiveAnchors", "AnchorEveryNBatches", "NoAnchors"),
-    "ckptkit.policies.keep_policies": ("KeepBest", "KeepEveryNSteps", "KeepLatest", "KeepPolicy"),
+    "ckptkit.policies.keep_policies": (
+        "KeepBest",
+        "KeepEveryNHours",
+        "KeepEveryNSteps",
+        "KeepLatest",
+        "KeepPolicy",
+    ),
+    "ckptkit.policies.adopt": ("Adopt",),
+    "ckptkit.policies.warm_start": ("WarmStart",),
     "ckptkit.preemption.policy": ("Preemption",),
     "ckptkit.report.run_view": ("Run", "open_run"),
     "ckptkit.run.checkpoint_catalog": ("Checkpoint",),
@@ -44,6 +52,7 @@ _HOMES = {
     "ckptkit.load.model_loading": ("load_model",),
     "ckptkit.load.weight_loading": ("WeightsReport", "load_weights"),
     "ckptkit.manager": ("CheckpointManager",),
+    "ckptkit.manager.tensorflow_manager": ("TensorFlowManager",),
     "ckptkit.keras": ("CheckpointCallback",),
     "ckptkit.session.seeding": ("seeded",),
 }
@@ -54,6 +63,7 @@ _NEED_KERAS = frozenset(
         "ckptkit.load.model_loading",
         "ckptkit.load.weight_loading",
         "ckptkit.manager",
+        "ckptkit.manager.tensorflow_manager",
         "ckptkit.session.seeding",
     }
 )
@@ -62,6 +72,7 @@ _HOME_OF = {name: home for home, names in _HOMES.items() for name in names}
 __all__ = [
     "Adaptive",
     "AdaptiveAnchors",
+    "Adopt",
     "AnchorEveryNBatches",
     "BackgroundSaveError",
     "Checkpoint",
@@ -79,6 +90,7 @@ __all__ = [
     "ExportedModel",
     "IncompatibleStateError",
     "KeepBest",
+    "KeepEveryNHours",
     "KeepEveryNSteps",
     "KeepLatest",
     "KeepPolicy",
@@ -92,6 +104,8 @@ __all__ = [
     "SavePolicy",
     "Signature",
     "StorageError",
+    "TensorFlowManager",
+    "WarmStart",
     "WeightsReport",
     "__version__",
     "export_saved_model",
@@ -125,13 +139,21 @@ if TYPE_CHECKING:
     from ckptkit.load.model_loading import load_model
     from ckptkit.load.weight_loading import WeightsReport, load_weights
     from ckptkit.manager import CheckpointManager
+    from ckptkit.manager.tensorflow_manager import TensorFlowManager
     from ckptkit.policies.adaptive_saves import Adaptive
+    from ckptkit.policies.adopt import Adopt
     from ckptkit.policies.anchor_policies import (
         AdaptiveAnchors,
         AnchorEveryNBatches,
         NoAnchors,
     )
-    from ckptkit.policies.keep_policies import KeepBest, KeepEveryNSteps, KeepLatest, KeepPolicy
+    from ckptkit.policies.keep_policies import (
+        KeepBest,
+        KeepEveryNHours,
+        KeepEveryNSteps,
+        KeepLatest,
+        KeepPolicy,
+    )
     from ckptkit.policies.save_policies import (
         EveryNEpochs,
         EveryNSeconds,
@@ -139,6 +161,7 @@ if TYPE_CHECKING:
         OnBest,
         SavePolicy,
     )
+    from ckptkit.policies.warm_start import WarmStart
     from ckptkit.position import RunPosition
     from ckptkit.preemption.policy import Preemption
     from ckptkit.report.run_view import Run, open_run

@@ -12,6 +12,7 @@ from ckptkit.errors import ConfigError
 MANIFEST = "manifest.json"
 STATE_FILE = "checkpoint"
 SEED_FILE = "seed.json"
+ADOPTION_FILE = "adopt.json"
 MAX_ATTEMPT = 10**9 - 1
 TRIAL = "{trial}"
 """The placeholder in the directory of a `CheckpointCallback` for the name of each training."""
@@ -108,6 +109,10 @@ class RunLayout:
     @property
     def fresh(self) -> Path:
         return self.root / "fresh"
+
+    @property
+    def adoption(self) -> Path:
+        return self.root / ADOPTION_FILE
 
     @property
     def seed(self) -> Path:

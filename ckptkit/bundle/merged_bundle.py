@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-import shutil
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import tensorflow as tf
 
-from ckptkit.bundle.tensor_bundle import SUFFIX, restore, save_whole, writing_in
+from ckptkit.bundle.tensor_bundle import save, writing_in
 from ckptkit.layout import PREFIX
-from ckptkit.storage.files import storage_errors
 
 
 def write_parts(
@@ -29,15 +27,9 @@ def write_parts(
     Raises:
         StorageError: if the disk refuses.
     """
-    # On the CPU, also if the program saves inside of its own `tf.device`.
-    with writing_in(directory) as plain, tf.device("CPU:0"):
+    with writing_in(directory) as plain:
         for number, tensors in enumerate(parts, first):
-            tf.raw_ops.SaveV2(
-                prefix=str(plain / part_name(number)),
-                tensor_names=list(tensors),
-                shape_and_slices=[""] * len(tensors),
-                tensors=list(tensors.values()),
-            )
+            save(tensors, plain / part_name(number))
         numbers = range(first, first + len(parts))
         return [(plain / part_index(number)).read_bytes() for number in numbers]
 
@@ -91,28 +83,3 @@ def data_file(name: str, number: int, count: int) -> str:
         count: the number of data files.
     """
     return f"{name}.data-{number:05d}-of-{count:05d}"
-
-
-def object_graph(keys: Sequence[str], directory: Path) -> dict[str, tf.Tensor]:
-    """Return what TensorFlow stores beside the values of these keys, by its own keys.
-
-    Args:
-        keys: the keys of all tensors of a checkpoint.
-        directory: a new directory for temporary files; it is removed again.
-
-    Raises:
-        StorageError: if the disk refuses.
-    """
-    with storage_errors("make", directory):
-        directory.mkdir()
-    with writing_in(directory) as plain:
-        # TensorFlow has no public function that returns it. It does not depend on the values, so a
-        # checkpoint of small values has the same one.
-        save_whole(dict.fromkeys(keys, tf.constant(0, tf.int8)), plain, 1)
-        prefix = str(plain / f"{PREFIX}-1")
-        types = tf.train.load_checkpoint(prefix).get_variable_to_dtype_map()
-        own = sorted(types.keys() - {key + SUFFIX for key in keys})
-        found = restore(Path(prefix), own, [types[key] for key in own])
-    with storage_errors("remove", directory):
-        shutil.rmtree(directory)
-    return dict(zip(own, found, strict=True))

@@ -146,35 +146,42 @@ SUFFIX = "/.ATTRIBUTES/VARIABLE_VALUE"
 """
 
 
-def write_tensors(snapshot: Snapshot, directory: Path, step: int) -> None:
-    """Write a snapshot as `ckpt-<step>` into a directory, with `tf.train.CheckpointManager`.
+def write_tensors(
+    snapshot: Snapshot, directory: Path, step: int, beside: Mapping[str, tf.Tensor]
+) -> None:
+    """Write a snapshot as `ckpt-<step>` into a directory.
 
     Args:
         snapshot: the state.
         directory: the directory, which must exist.
         step: the number in the files' names.
+        beside: what TensorFlow stores beside the values; see `graph_tensors`.
 
     Raises:
         StorageError: if the disk refuses.
     """
-    tensors = {key: tensor for key, (_, tensor) in snapshot.tensors.items()}
+    tensors = {key + SUFFIX: tensor for key, (_, tensor) in sorted(snapshot.tensors.items())}
     with writing_in(directory) as plain:
-        save_whole(tensors, plain, step)
+        save({**tensors, **beside}, plain / f"{PREFIX}-{step}")
 
 
-def save_whole(tensors: Mapping[str, tf.Tensor], directory: Path, step: int) -> None:
-    """Write tensors as `ckpt-<step>` into a directory, inside of `writing_in`.
+def save(tensors: Mapping[str, tf.Tensor], prefix: Path) -> None:
+    """Write tensors with TensorFlow's operation, inside of `writing_in`.
+
+    It gives the files their final names before all of them are complete.
 
     Args:
-        tensors: the tensors by key.
-        directory: the directory, as `writing_in` yields it.
-        step: the number in the files' names.
+        tensors: the tensors by their keys in TensorFlow's files.
+        prefix: the path and name of the files without suffixes.
     """
-    # max_to_keep=None: it must delete nothing, because the keep policy does that.
-    manager = tf.train.CheckpointManager(
-        _checkpoint_of(tensors), str(directory), max_to_keep=None, checkpoint_name=PREFIX
-    )
-    manager.save(checkpoint_number=step)
+    # On the CPU, also if the program saves inside of its own `tf.device`.
+    with tf.device("CPU:0"):
+        tf.raw_ops.SaveV2(
+            prefix=str(prefix),
+            tensor_names=list(tensors),
+            shape_and_slices=[""] * len(tensors),
+            tensors=list(tensors.values()),
+        )
 
 
 @contextmanager

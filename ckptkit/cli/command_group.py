@@ -28,6 +28,7 @@ COMMANDS = {
     "pin": "Keep a checkpoint, whatever the keep policy says.",
     "unpin": "Let the keep policy decide about a checkpoint again.",
     "rollback": "Let the next start resume from an older checkpoint.",
+    "adopt": "Let a new run continue what another system has saved.",
     "export": "Publish a checkpoint's model for serving.",
     "audit": "Prove that an interrupted training ends with the same bits.",
 }

@@ -169,5 +169,40 @@ def object_graph(serialized: bytes) -> list[GraphNode]:
     return nodes
 
 
+def encoded_graph(nodes: Sequence[GraphNode]) -> bytes:
+    """Return the message from which `tf.train.Checkpoint.restore` knows the objects.
+
+    Reason: TensorFlow makes it only while it writes a checkpoint, with the keys of its own.
+
+    Args:
+        nodes: the objects, the first one is the root.
+    """
+    from tensorflow.core.protobuf.trackable_object_graph_pb2 import TrackableObjectGraph
+
+    graph = TrackableObjectGraph()
+    for node in nodes:
+        encoded = graph.nodes.add()
+        for name, number in node.children.items():
+            encoded.children.add(node_id=number, local_name=name)
+        if node.key:
+            encoded.attributes.add(
+                name="VARIABLE_VALUE", full_name=node.name, checkpoint_key=node.key
+            )
+    return bytes(graph.SerializeToString())
+
+
+def has_own_values(trackable: Any) -> bool:
+    """Return whether TensorFlow stores values of an object, apart from those of its children.
+
+    Reason: see `StagedTensor`; older classes have `_gather_saveables_for_checkpoint` instead.
+    """
+    older = "_gather_saveables_for_checkpoint"
+    return (
+        serializes(trackable)
+        or isinstance(trackable, tf.Variable | tf.train.experimental.PythonState)
+        or getattr(type(trackable), older, None) is not getattr(tf.Module, older)
+    )
+
+
 OBJECT_GRAPH = "_CHECKPOINTABLE_OBJECT_GRAPH"
 """The key of the object graph in a checkpoint."""

@@ -127,7 +127,7 @@ def of_tensorflow(prefix: Path, model: Any, name: str | None) -> WeightSource:
                 if identity in nodes.ordered
             },
         ),
-        lambda chosen: _read(prefix, [saved[number] for number in chosen]),
+        lambda chosen: read_weights(prefix, [saved[number] for number in chosen]),
     )
 
 
@@ -145,7 +145,8 @@ def of_saved_model(directory: Path, model: Any, name: str | None) -> WeightSourc
     return of_tensorflow(directory / VARIABLES, model, name)
 
 
-def _read(prefix: Path, weights: Sequence[Weight]) -> list[Any]:
+def read_weights(prefix: Path, weights: Sequence[Weight]) -> list[Any]:
+    """Read the values of saved weights, all or none."""
     return list(
         tensor_bundle.read_tensors(
             prefix,
@@ -201,7 +202,7 @@ def _ours(
         else where,
         tuple(saved),
         live,
-        lambda chosen: _read(prefix, [saved[number] for number in chosen]),
+        lambda chosen: read_weights(prefix, [saved[number] for number in chosen]),
     )
 
 

@@ -10,6 +10,7 @@ from ckptkit.load.adapted_source import adapted_of_file, adapted_of_run, with_ad
 from ckptkit.load.formats import Format, FoundFormat, newest_version
 from ckptkit.load.leased_checkpoint import read_run
 from ckptkit.load.source_arguments import check_arguments
+from ckptkit.load.weight_averages import with_averages
 from ckptkit.load.weight_source import WeightSource
 from ckptkit.run.checkpoint_catalog import Checkpoint
 
@@ -22,14 +23,18 @@ def with_source(
     step: int | str | None,
     name: str | None,
     action: Callable[[WeightSource], T],
+    *,
+    averages: bool = False,
 ) -> T:
     """Call a function with the opened source, while its files are open and cannot be deleted."""
-    check_arguments(found, step, name)
+    check_arguments(found, step, name, averages=averages)
     if found.format is Format.RUN:
         return read_run(
             found,
             step,
-            lambda checkpoint: action(_of_run(checkpoint, model, name, best=step == "best")),
+            lambda checkpoint: action(
+                _of_run(checkpoint, model, name, best=step == "best", averages=averages)
+            ),
         )
     if found.format is Format.CHECKPOINT:
         checkpoint = checkpoint_weights.in_a_run(found.path)
@@ -46,8 +51,15 @@ def with_source(
 
 
 def _of_run(
-    checkpoint: Checkpoint, model: Any, name: str | None, *, best: bool = False
+    checkpoint: Checkpoint,
+    model: Any,
+    name: str | None,
+    *,
+    best: bool = False,
+    averages: bool = False,
 ) -> WeightSource:
     source = checkpoint_weights.of_run(checkpoint, model, name, best=best)
+    if averages:
+        source = with_averages(source, checkpoint)
     state = source.saved[0].key.partition("/")[0] if source.saved else ""
     return with_adapted(source, model, adapted_of_run(checkpoint, state))

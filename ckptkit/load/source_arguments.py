@@ -7,8 +7,10 @@ from ckptkit.load.formats import Format, FoundFormat
 from ckptkit.position import whole_number
 
 
-def check_arguments(found: FoundFormat, step: int | str | None, name: str | None) -> None:
-    """Check that `step` and `name` are given only for formats that have them.
+def check_arguments(
+    found: FoundFormat, step: int | str | None, name: str | None, *, averages: bool = False
+) -> None:
+    """Check that `step`, `name` and `averages` are given only for formats that have them.
 
     Raises:
         ConfigError: If an argument does not apply or is not valid.
@@ -28,6 +30,11 @@ def check_arguments(found: FoundFormat, step: int | str | None, name: str | None
         )
         raise ConfigError(
             f"step chooses a checkpoint of a run, and {one}. Received: step={step!r}; leave it out."
+        )
+    if not isinstance(averages, bool) or (averages and found.format is not Format.RUN):
+        raise ConfigError(
+            f"averages are those of an optimizer, which only a run has by name; {found.path} is "
+            f"none (found: {found.format}). Received: averages={averages!r}; leave it out."
         )
     if name is not None and found.format in (Format.KERAS, Format.HDF5):
         raise ConfigError(

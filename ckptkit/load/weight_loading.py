@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -85,6 +86,8 @@ def load_weights(
     strict: bool = True,
     *,
     name: str | None = None,
+    without: Sequence[str] = (),
+    averages: bool = False,
 ) -> WeightsReport:
     """Load saved weights of any format into a model.
 
@@ -107,6 +110,10 @@ def load_weights(
             head, and the report lists the others.
         name: the model to read, if the source holds several: its name in `state={...}` or in
             `tf.train.Checkpoint(...)`.
+        without: patterns of paths of weights that the model keeps, and that need no match, such as
+            `["head/*"]`. A pattern matches a path, or the end of a path after a slash.
+        averages: whether to load the averages that the optimizer of a run kept (`use_ema`) instead
+            of the weights.
 
     Returns:
         A report of the weights that matched, those that did not, and why.
@@ -136,15 +143,20 @@ def load_weights(
         )
     if not isinstance(strict, bool):
         raise ConfigError(f"Expected strict=True or strict=False. Received: strict={strict!r}.")
+    if isinstance(without, str):
+        raise ConfigError(
+            f"without is a list of patterns, such as ['head/*']. Received: without={without!r}."
+        )
     check_built("model", "load_weights(model, ...)", model)
     found = recognise(source)
 
     def plan_and_read(opened: WeightSource) -> tuple[WeightSource, MatchPlan, list[Any]]:
         plan = match(opened.live, opened.saved, keras_models.automatic_names(model))
+        plan = plan.without(opened.live, opened.saved, tuple(without))
         _check(opened, plan, strict)
         return opened, plan, opened.read([pair.saved for pair in plan.pairs])
 
-    opened, plan, values = with_source(found, model, step, name, plan_and_read)
+    opened, plan, values = with_source(found, model, step, name, plan_and_read, averages=averages)
     leaves: list[Leaf] = [
         *(variable_leaf(path_of(each), path_of(each), each.value) for each in model.weights),
         *opened.adapted,
@@ -183,6 +195,11 @@ def _check(source: WeightSource, plan: MatchPlan, strict: bool) -> None:
             advice += (
                 " What preprocessing layers have learnt is stored in runs and in .keras files; "
                 "strict=False keeps what they have in the program."
+            )
+        if plan.pairs:
+            advice += (
+                " A layer that is new on purpose is left out by a pattern of its weights, as in "
+                "without=['head/*']."
             )
         if any(difference.kind == ORDER for difference in plan.differences):
             advice = (

@@ -7,6 +7,7 @@ from collections import Counter
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
+from ckptkit.policies.warm_start import is_left_out
 from ckptkit.restore.renumbered_names import renumbered
 from ckptkit.restore.state_comparison import StateDifference, fits, shown_form
 
@@ -78,6 +79,23 @@ class MatchPlan:
     pairs: tuple[Pair, ...]
     left: tuple[tuple[int | None, int | None], ...]
     differences: tuple[StateDifference, ...]
+
+    def without(
+        self, live: Sequence[Weight], saved: Sequence[Weight], patterns: tuple[str, ...]
+    ) -> MatchPlan:
+        """Return the plan without the weights whose paths match a pattern; see `is_left_out`."""
+
+        def is_out(i: int | None, j: int | None) -> bool:
+            names = [live[i].key] if i is not None else []
+            names += [saved[j].name, saved[j].key] if j is not None else []
+            return any(is_left_out(name, patterns) for name in names)
+
+        kept = [number for number, (i, j) in enumerate(self.left) if not is_out(i, j)]
+        return MatchPlan(
+            tuple(pair for pair in self.pairs if not is_out(pair.live, None)),
+            tuple(self.left[number] for number in kept),
+            tuple(self.differences[number] for number in kept),
+        )
 
 
 def match(

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Mapping
+from typing import Any
 
 import tensorflow as tf
 
 from ckptkit.errors import ConfigError
 from ckptkit.layout import TRIAL
 from ckptkit.position import whole_number
+from ckptkit.session.session import Session
 
 
 def check_not_in_function(method: str) -> None:
@@ -71,3 +74,64 @@ def check_total(name: str, total: object) -> int:
             f"whole number of 0 or more. Received: {total!r}."
         )
     return number
+
+
+def state_argument(directory: object, state: Any) -> Mapping[str, Any]:
+    """Return the argument `state` as a dictionary.
+
+    Args:
+        directory: the other argument, to notice exchanged arguments.
+        state: a dictionary, or a `tf.train.Checkpoint`.
+
+    Raises:
+        ConfigError: If the arguments stand in the order of `tf.train.CheckpointManager`.
+    """
+    if isinstance(directory, tf.train.Checkpoint):
+        raise ConfigError(
+            "The run directory comes first: ckptkit.CheckpointManager(directory, checkpoint). With "
+            "the arguments of tf.train.CheckpointManager, write "
+            f"ckptkit.TensorFlowManager(checkpoint, {state!r}, max_to_keep=3)."
+        )
+    return objects_of(state) if isinstance(state, tf.train.Checkpoint) else state
+
+
+def objects_of(checkpoint: tf.train.Checkpoint) -> dict[str, Any]:
+    """Return the objects of a `tf.train.Checkpoint` by name, without its counter of saves.
+
+    Raises:
+        ConfigError: If it has none.
+    """
+    children = dict(tf.train.TrackableView.children(checkpoint))
+    children.pop("save_counter", None)
+    if not children:
+        raise ConfigError(
+            "The tf.train.Checkpoint has no objects. Expected one as in "
+            "tf.train.Checkpoint(model=model, optimizer=optimizer)."
+        )
+    return children
+
+
+def number_to_save(step: Any, checkpoint_number: Any, session: Session) -> int:
+    """Return the step of a save: the given one, or the next after the position of the run.
+
+    Args:
+        step, checkpoint_number: the arguments of `save`, which mean the same.
+        session: the open run.
+
+    Raises:
+        ConfigError: If both are given, or neither inside of a loop over `steps` or `epochs`.
+    """
+    if step is not None and checkpoint_number is not None:
+        raise ConfigError(
+            "step and checkpoint_number are the same number: pass one of them. Received: "
+            f"step={step!r}, checkpoint_number={checkpoint_number!r}."
+        )
+    given = checkpoint_number if step is None else step
+    if given is not None:
+        return check_step(given)
+    if not session.phases.is_between_loops:
+        raise ConfigError(
+            "Inside of a loop over manager.steps, manager.epochs or manager.data, save needs the "
+            "number of the step: manager.save(step). Received: no number."
+        )
+    return session.position.step + 1

@@ -8,11 +8,15 @@ from collections.abc import Mapping
 from types import TracebackType
 from typing import Any, Unpack
 
+import tensorflow as tf
+
 from ckptkit.errors import CheckpointNotFoundError, ConfigError
 from ckptkit.manager.argument_checks import (
     check_no_template,
     check_not_in_function,
     check_step,
+    number_to_save,
+    state_argument,
 )
 from ckptkit.manager.loop_methods import TrainingLoops
 from ckptkit.manager.session_slot import SessionSlot
@@ -38,7 +42,8 @@ class CheckpointManager(TrainingLoops):
 
     Args:
         directory: the run directory; it is created if it does not exist.
-        state: all objects that training changes, by name: Keras models (built) and optimizers,
+        state: all objects that training changes, by name, or a `tf.train.Checkpoint` of them:
+            Keras models (built) and optimizers,
             tf.Variables, tf.Modules, iterators of tf.data, random generators, lookup tables,
             objects with `get_state()`/`set_state(state)` or
             `state_dict()`/`load_state_dict(state)`.
@@ -63,9 +68,10 @@ class CheckpointManager(TrainingLoops):
     def __init__(
         self,
         directory: str | os.PathLike[str],
-        state: Mapping[str, Any],
+        state: Mapping[str, Any] | tf.train.Checkpoint,
         **options: Unpack[ManagerOptions],
     ) -> None:
+        state = state_argument(directory, state)
         check_state(state)
         check_no_template(directory)
         self._options = make_options(directory, state, **options)
@@ -237,11 +243,19 @@ class CheckpointManager(TrainingLoops):
 
     # -- saving
 
-    def save(self, step: int, metrics: Mapping[str, Any] | None = None) -> bool:
+    def save(
+        self,
+        step: int | None = None,
+        metrics: Mapping[str, Any] | None = None,
+        *,
+        checkpoint_number: int | None = None,
+    ) -> bool:
         """Save the current state now, regardless of the policy, and serve a request to stop.
 
         Args:
-            step: training batches done since the run began.
+            step: training batches done since the run began. By default the next number after the
+                run's; a loop over `steps`, `epochs` or `data` has to pass it.
+            checkpoint_number: another name of `step`.
             metrics: what was measured at this step; numbers or scalar tensors.
 
         Returns:
@@ -257,7 +271,8 @@ class CheckpointManager(TrainingLoops):
         """
         check_not_in_function("save")
         session = self._slot.opened()
-        session.loop.advance_to(check_step(step), metrics)
+        step = number_to_save(step, checkpoint_number, session)
+        session.loop.advance_to(step, metrics)
         # After a request to stop, this is the last chance to save; `serve` raises that error then.
         if not session.stopping.requested:
             session.saves.saver.check()
@@ -305,6 +320,21 @@ class CheckpointManager(TrainingLoops):
         self._slot.opened().saves.saver.confirm(timeout_secs)
 
     # -- looking
+
+    @property
+    def directory(self) -> str:
+        """The directory for `tf.train.latest_checkpoint`: `checkpoints` in the run directory."""
+        return str(self._options.layout.checkpoints)
+
+    @property
+    def checkpoints(self) -> list[str]:
+        """The prefixes of all checkpoints, oldest first, as `tf.train.Checkpoint.restore` takes."""
+        return [str(checkpoint.prefix) for checkpoint in self.run.checkpoints]
+
+    @property
+    def latest_checkpoint(self) -> str | None:
+        """The prefix of the newest checkpoint, or None if there is no checkpoint."""
+        return next(reversed(self.checkpoints), None)
 
     @property
     def position(self) -> RunPosition:

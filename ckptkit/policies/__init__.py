@@ -1,9 +1,12 @@
 """Policies that decide when to save and which checkpoints to keep, as plain values."""
 
 from ckptkit.policies.adaptive_saves import Adaptive
+from ckptkit.policies.adopt import Adopt, check_adopt
+from ckptkit.policies.foreign_arguments import check_foreign_arguments
 from ckptkit.policies.keep_policies import (
     Candidate,
     KeepBest,
+    KeepEveryNHours,
     KeepEveryNSteps,
     KeepLatest,
     KeepPolicy,
@@ -19,14 +22,17 @@ from ckptkit.policies.save_policies import (
     OnBest,
     SavePolicy,
 )
+from ckptkit.policies.warm_start import WarmStart, check_init_from
 
 __all__ = [
     "Adaptive",
+    "Adopt",
     "Candidate",
     "EveryNEpochs",
     "EveryNSeconds",
     "EveryNSteps",
     "KeepBest",
+    "KeepEveryNHours",
     "KeepEveryNSteps",
     "KeepLatest",
     "KeepPolicy",
@@ -34,6 +40,10 @@ __all__ = [
     "OnBest",
     "SavePolicy",
     "Verdict",
+    "WarmStart",
+    "check_adopt",
+    "check_foreign_arguments",
+    "check_init_from",
     "decide",
     "inferred_direction",
     "judge",

@@ -14,6 +14,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Self
 
+from ckptkit.errors import ConfigError
 from ckptkit.policies.metric_direction import (
     ComparesMetrics,
     Directions,
@@ -42,6 +43,7 @@ class Candidate:
         running_averages: whether the metrics are averages over an unfinished epoch. Those cannot
             be compared with metrics of whole epochs.
         finite: whether its weights are finite, as far as that is known.
+        saved_at: when its state was read, in seconds since the epoch.
     """
 
     name: str
@@ -49,6 +51,7 @@ class Candidate:
     metrics: Mapping[str, float] = field(default_factory=dict)
     running_averages: bool = False
     finite: bool = True
+    saved_at: float = 0.0
 
 
 Reasons = dict[str, str]
@@ -324,3 +327,42 @@ class KeepEveryNSteps(KeepPolicy):
 
     def gives_up(self, candidate: Candidate) -> str:
         return f"not the first at or after a multiple of {self.n} steps"
+
+
+@dataclass(frozen=True)
+class KeepEveryNHours(KeepPolicy):
+    """Keep one checkpoint of every `n` hours for ever, by the time at which it was saved.
+
+    The first checkpoint stays, and then each that is `n` hours or more after the last that stays.
+
+    Args:
+        n: the number of hours, more than 0.
+
+    Raises:
+        ConfigError: If n is not a number above 0.
+
+    Example:
+        >>> import ckptkit
+        >>> ckptkit.KeepLatest(3) | ckptkit.KeepEveryNHours(12)
+        KeepLatest(n=3) | KeepEveryNHours(n=12)
+    """
+
+    n: float
+
+    def __post_init__(self) -> None:
+        if isinstance(self.n, bool) or not isinstance(self.n, int | float) or not self.n > 0:
+            raise ConfigError(
+                f"KeepEveryNHours takes a number of hours above 0. Received: n={self.n!r}."
+            )
+
+    def keep(self, candidates: Sequence[Candidate]) -> Reasons:
+        reasons: Reasons = {}
+        last: float | None = None
+        for candidate in candidates:
+            if last is None or candidate.saved_at >= last + 3600 * self.n:
+                last = candidate.saved_at
+                reasons[candidate.name] = f"one of every {self.n:g} hours"
+        return reasons
+
+    def gives_up(self, candidate: Candidate) -> str:
+        return f"less than {self.n:g} hours after one that stays"

@@ -17,8 +17,8 @@ class Annotation:
         time: seconds since the epoch.
         kind: `training` (its first step), `restored`, `saved`, `save_dropped`, `save_failed`,
             `passed_over` (a checkpoint that could not be used), `signal`, `notice`, `request`,
-            `exported`, `export_failed`, `set_aside`, `taken_over`; and last the outcome:
-            `finished`, `preempted`, `stopped`, `failed`, `dead`.
+            `exported`, `export_failed`, `set_aside`, `taken_over`, `adopted`, `warm_started`;
+            and last the outcome: `finished`, `preempted`, `stopped`, `failed`, `dead`.
         words: the moment in words. Text from the journal is unchanged and may hold any character.
         step: the step of the run at that moment, or None if unknown.
         checkpoint: the name of the checkpoint that it concerns, or empty.
@@ -64,6 +64,23 @@ def _restored(event: e.Restored) -> Annotation:
         words=f"restored {event.checkpoint}",
         step=event.step,
         checkpoint=event.checkpoint,
+    )
+
+
+def _warm_started(event: e.WarmStarted) -> Annotation:
+    return Annotation(
+        time=event.time,
+        kind="warm_started",
+        words=f"began with {event.weights} weights of {event.name} from {event.source}",
+    )
+
+
+def _adopted(event: e.Adopted) -> Annotation:
+    return Annotation(
+        time=event.time,
+        kind="adopted",
+        words=f"adopted the training of {event.system} in {event.source}",
+        step=event.step,
     )
 
 
@@ -154,6 +171,8 @@ def _taken_over(event: e.TakenOver) -> Annotation:
 _ANNOTATORS: dict[type[Event], Callable[..., Annotation]] = {
     e.TrainingStarted: _training,
     e.Restored: _restored,
+    e.WarmStarted: _warm_started,
+    e.Adopted: _adopted,
     e.Saved: _saved,
     e.SaveDropped: _dropped,
     e.SaveFailed: _save_failed,

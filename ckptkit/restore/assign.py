@@ -58,7 +58,8 @@ def check_compatible(checkpoint: Checkpoint, tracked: Tracked, state: Mapping[st
         "Build these first, so that their variables exist: " + ", ".join(unbuilt) + "."
         if unbuilt
         else "Build the model and optimizer as they were when the run began, or name another "
-        "directory for a new run."
+        "directory for a new run. It begins with the weights of this run if you pass "
+        f"init_from={str(checkpoint.path.parent.parent)!r}."
     )
     raise IncompatibleStateError(
         f"The state in the program does not match {checkpoint.path}. Nothing was "

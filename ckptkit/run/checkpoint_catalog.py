@@ -155,6 +155,7 @@ def candidate_of(manifest: ManifestHead) -> Candidate:
         metrics=from_numbers(manifest.metrics),
         running_averages=manifest.running_averages,
         finite=not manifest.not_finite,
+        saved_at=manifest.saved_at,
     )
 
 

@@ -17,7 +17,6 @@ from ckptkit.layout import (
     MANIFEST,
     MAX_ATTEMPT,
     MAX_STEP,
-    STATE_FILE,
     CheckpointName,
     RunLayout,
 )
@@ -104,8 +103,6 @@ def commit(
             f"{MAX_ATTEMPT:,}.",
         )
     directory = layout.writing(manifest.attempt)
-    # TensorFlow's own state file names this directory, which is about to be renamed.
-    files.remove_file(directory / STATE_FILE)
     with storage_errors("read", directory):
         written = sorted(directory.iterdir())
     # The data must be durable before a manifest describes it.

@@ -9,7 +9,14 @@ from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
 
-from ckptkit.layout import MANIFEST, STATE_FILE, CheckpointName, RunLayout, is_journal
+from ckptkit.layout import (
+    ADOPTION_FILE,
+    MANIFEST,
+    STATE_FILE,
+    CheckpointName,
+    RunLayout,
+    is_journal,
+)
 
 Listing = Mapping[str, "Sequence[str] | None"]
 """The names in a directory: None for a file, and the names inside for a subdirectory."""
@@ -18,6 +25,7 @@ _MOST_NAMES = 1000
 
 OF_A_RUN = frozenset(
     {
+        ADOPTION_FILE,
         "aside",
         "architecture",
         "checkpoints",
@@ -113,7 +121,10 @@ def _runs(directory: Path, names: Listing) -> Foreign | None:
 
 
 def _training_state(directory: Path, names: Listing) -> Foreign | None:
-    another = "Name another directory for the run"
+    another = (
+        "Name another directory for the run; it continues from this one if you pass "
+        f"adopt={str(directory)!r}"
+    )
     inner = [each for inside in names.values() for each in inside or ()]
     if any(each in _ORBAX for each in (*names, *inner)) or any(
         ".orbax-checkpoint-tmp" in each for each in names

@@ -18,7 +18,17 @@ from ckptkit.clock import Clock, SystemClock
 from ckptkit.errors import ConfigError
 from ckptkit.layout import RunLayout, literal_braces, run_layout
 from ckptkit.log import logger
-from ckptkit.policies import Adaptive, KeepLatest, KeepPolicy, SavePolicy
+from ckptkit.policies import (
+    Adaptive,
+    Adopt,
+    KeepLatest,
+    KeepPolicy,
+    SavePolicy,
+    WarmStart,
+    check_adopt,
+    check_foreign_arguments,
+    check_init_from,
+)
 from ckptkit.policies.anchor_policies import AdaptiveAnchors, AnchorPolicy
 from ckptkit.policies.even_spread import SpreadKeeps, SpreadSaves
 from ckptkit.preemption.policy import Preemption
@@ -66,6 +76,12 @@ class CallbackOptions(TypedDict, total=False):
         fresh: a label, by default none. With a label that is new to this run, all earlier
             checkpoints are moved to `<run>/aside/` and training starts at step 0. Later starts with
             the same label resume that training.
+        init_from: weights with which the run begins while it has no checkpoint of its own: a run
+            or one of its checkpoints (`"runs/a@best"`), or whatever `ckptkit.load_weights` reads; a
+            `WarmStart` for more; for several models a dictionary by their names in `state`.
+        adopt: training state of another system with which the run begins while it has no
+            checkpoint of its own: a directory of `tf.train.CheckpointManager`, `BackupAndRestore`,
+            `ModelCheckpoint` or `OrbaxCheckpoint`, or an `Adopt`. The source is only read.
         anchors: how a save stores the position in tf.data pipelines with large buffers; by default
             `AdaptiveAnchors()`. A small state of an iterator is in every checkpoint. For a large
             one, a save counts batches since an earlier state, and a resume draws them again.
@@ -86,6 +102,8 @@ class CallbackOptions(TypedDict, total=False):
     exact: Literal["warn", "require", "replace", "off"] | None
     verify: Depth | None
     fresh: str | None
+    init_from: str | os.PathLike[str] | WarmStart | Mapping[str, Any] | None
+    adopt: str | os.PathLike[str] | Adopt | None
     anchors: AnchorPolicy | None
     tensorboard: str | os.PathLike[str] | None
 
@@ -123,6 +141,8 @@ class RunOptions:
     exact: str
     verify: Depth
     fresh: str | None
+    init_from: WarmStart | Mapping[str, WarmStart] | None = None
+    adopt: Adopt | None = None
     anchors: AnchorPolicy
     tensorboard: Path | None
     clock: Clock
@@ -155,6 +175,11 @@ def make_options(
     checked = {
         name: _CHECKS.get(name, lambda value: value)(value) for name, value in options.items()
     }
+    if checked["init_from"] is not None and checked["adopt"] is not None:
+        raise ConfigError(
+            "init_from and adopt both say with what the run begins: weights, or the whole training "
+            "state of another system. Pass one of them."
+        )
     # An audit sets its own saves, so that both trainings save at the same steps.
     if (instructions := instructions_of(os.environ)) is not None:
         checked["save"] = checked["save"] | SpreadSaves(instructions.every)
@@ -240,6 +265,8 @@ _CHECKS: dict[str, Callable[[Any], Any]] = {
     "exact": _check_exact,
     "verify": _check_verify,
     "fresh": _check_fresh,
+    "init_from": check_init_from,
+    "adopt": check_adopt,
     "anchors": _policy(
         "anchors", AnchorPolicy, AdaptiveAnchors(), "ckptkit.AdaptiveAnchors(redraw_secs=60)"
     ),
@@ -275,6 +302,7 @@ def takes_options(*kinds: type[Any]) -> Callable[[type[C]], type[C]]:
 
         @functools.wraps(construct)
         def checked(*args: Any, **named: Any) -> None:
+            check_foreign_arguments(named.keys() - signature.parameters.keys())
             signature.bind(*args, **named)  # raises Python's usual error for a misspelled name
             try:
                 construct(*args, **named)

@@ -8,23 +8,22 @@ from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from ckptkit.errors import CorruptCheckpointError
-from ckptkit.log import logger
 from ckptkit.position import RunPosition
-from ckptkit.report.ledger_builder import unsaved_attempts
 from ckptkit.restore.assign import assign_result
 from ckptkit.restore.newest_checkpoint import newest_good, restore_one
 from ckptkit.restore.read_ahead import ReadAhead
 from ckptkit.run.checkpoint_catalog import Checkpoint
-from ckptkit.run.journal_reader import read_journal
 from ckptkit.run.quarantine import quarantine
 from ckptkit.session.exactness import Exactness
 from ckptkit.session.hyperparameter_conflicts import HyperparameterConflicts
 from ckptkit.session.launcher_client import launcher_verdict
+from ckptkit.session.new_run import begin_new_run
 from ckptkit.session.options import RunOptions
 from ckptkit.session.tracked_state import TrackedState
 
 if TYPE_CHECKING:
     from ckptkit.layout import CheckpointName
+    from ckptkit.load.adoption import AdoptionReport
     from ckptkit.run.journal import Journal
     from ckptkit.session.stopwatch import Stopwatch
 
@@ -43,6 +42,7 @@ class Resume:
         stopwatch: the stopwatch of the session.
 
     Attributes:
+        adopted: what a new run has taken over from another system, or None.
         constants_changed: whether the last restore has changed constants of layers. If so, a traced
             step has to be traced again.
     """
@@ -61,6 +61,7 @@ class Resume:
         self._passed_over: dict[CheckpointName, str] = {}
         self._ahead = ReadAhead()
         self.constants_changed = False
+        self.adopted: AdoptionReport | None = None
 
     def newest(self, *, by_reading: bool = False) -> Checkpoint | None:
         """Return the newest checkpoint that passes verification, or None for a new run.
@@ -224,16 +225,16 @@ class Resume:
         assign_result(checkpoint, self._tracked.now())
 
     def start_position(self, checkpoint: Checkpoint | None) -> RunPosition:
-        """Return the position of a checkpoint; without one, log that a new run begins."""
-        if checkpoint is None:
-            self._warn_of_unsaved_attempts()
-            logger.info("new run in %s: step 0", self._options.layout.root)
-            return RunPosition()
-        return checkpoint.manifest.position
+        """Return the position of a checkpoint; without one, begin a new run.
 
-    def _warn_of_unsaved_attempts(self) -> None:
-        """Warn about earlier attempts that were killed before their first save."""
-        options = self._options
-        events = read_journal(options.layout).events
-        for words in unsaved_attempts(events, options.clock.now()):
-            logger.warning("%s: its training is lost, and begins again at step 0", words)
+        Raises:
+            ConfigError, IncompatibleStateError, CheckpointNotFoundError, CorruptCheckpointError: If
+                the run cannot begin with the weights that `init_from` names.
+        """
+        if checkpoint is None:
+            users = self._tracked.tracker.users
+            self.adopted = begin_new_run(self._options, users, self._journal)
+            if self.adopted is None:
+                return RunPosition()
+            return RunPosition(self.adopted.step, self.adopted.epoch or 0)
+        return checkpoint.manifest.position

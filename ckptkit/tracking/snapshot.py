@@ -18,6 +18,7 @@ from ckptkit.tracking.data_anchor import AnchorUse
 from ckptkit.tracking.leaf_group import CapturedLeaves
 from ckptkit.tracking.leaves import Leaf, Tensors, no_garbage_collection
 from ckptkit.tracking.replicated_leaf import ReplicatedLeaf
+from ckptkit.tracking.trackable_graph import EMPTY, TrackableGraph
 from ckptkit.tracking.tracker import EXTRA, VARIABLES, Tracked
 
 
@@ -32,6 +33,7 @@ class Snapshot:
         results: the final weights by key, if Keras replaced the weights at the end of training.
         evaluated: the weights by key with which the metrics of this moment were measured. They are
             written if they differ from the present ones.
+        graph: the objects that TensorFlow follows from the state.
     """
 
     states: tuple[StateEntry, ...]
@@ -39,6 +41,7 @@ class Snapshot:
     anchors: tuple[AnchorUse, ...] = ()
     results: dict[str, tf.Tensor] = field(default_factory=dict)
     evaluated: dict[str, tf.Tensor] = field(default_factory=dict)
+    graph: TrackableGraph = EMPTY
 
     @property
     def values(self) -> Iterator[tuple[Leaf, Tensors]]:
@@ -112,7 +115,7 @@ def take_snapshot(tracked: Tracked) -> Snapshot:
         # Only ckptkit's own entries, which come last, read data.
         own = tracked.groups[-1].leaves if tracked.groups else ()
         anchors = tuple(use for leaf in own for use in getattr(leaf, "anchors", ()))
-        return Snapshot(tracked.states, captured, anchors)
+        return Snapshot(tracked.states, captured, anchors, graph=tracked.graph)
 
 
 def _describe_leaf(leaf: Leaf) -> TensorEntry:

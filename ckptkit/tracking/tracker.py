@@ -32,6 +32,7 @@ from ckptkit.tracking.reachable_objects import ReachableObjects, values_among, v
 from ckptkit.tracking.replicated_leaf import variable_leaf
 from ckptkit.tracking.shuffle_orders import iterators_losing_order
 from ckptkit.tracking.strategy_check import check_leaves
+from ckptkit.tracking.trackable_graph import EMPTY, TrackableGraph, trackable_graph
 
 # The names of entries that ckptkit itself adds to the state; `root` belongs to TensorFlow.
 RESERVED_NAMES = ("root", "fit", "loop", "process")
@@ -48,11 +49,13 @@ class Tracked:
         states: the descriptions of the entries of the state, in order.
         groups: the leaves, each once.
         objects: all objects that the state leads to, each once.
+        graph: the objects that TensorFlow follows from the state.
     """
 
     states: tuple[StateEntry, ...] = ()
     groups: tuple[LeafGroup, ...] = ()
     objects: tuple[Any, ...] = ()
+    graph: TrackableGraph = EMPTY
 
     @property
     def leaves(self) -> tuple[Leaf, ...]:
@@ -100,6 +103,7 @@ class Tracker:
         self.users = {name: value for name, value in state.items() if name not in self._own}
         self._objects: ReachableObjects | None = None
         self._tracked = Tracked()
+        self._graph = EMPTY
 
     @property
     def users_leaves(self) -> tuple[Leaf, ...]:
@@ -117,6 +121,8 @@ class Tracker:
             # Not in `track`: weights may be loaded into a model of any strategy without a run.
             check_leaves(self._tracked.leaves)
             self._objects = ReachableObjects(self._tracked.objects)
+            # Here, because training may change the objects while the writer's thread works.
+            self._graph = trackable_graph(self.users, self._tracked.leaves)
             self.iterators_losing_order = iterators_losing_order(self._tracked.leaves)
         # ckptkit's own entries change with each save (passes over the data, callbacks), and are
         # few.
@@ -125,6 +131,7 @@ class Tracker:
             self._tracked.states + own.states,
             self._tracked.groups + own.groups,
             self._tracked.objects,
+            self._graph,
         )
 
     def prepare(self) -> None:

@@ -14,6 +14,7 @@ from pathlib import Path
 import tensorflow as tf
 
 from ckptkit.bundle import merged_bundle, tensor_bundle
+from ckptkit.bundle.graph_tensors import graph_tensors, save_counter
 from ckptkit.bundle.tensor_bundle import SUFFIX
 from ckptkit.errors import StorageError
 from ckptkit.layout import PREFIX, CheckpointName
@@ -23,6 +24,7 @@ from ckptkit.run.save_context import SaveContext
 from ckptkit.run.verify import file_entry
 from ckptkit.storage.files import NO_SPACE, storage_errors
 from ckptkit.tracking.snapshot import Snapshot
+from ckptkit.tracking.trackable_graph import EMPTY, TrackableGraph
 from ckptkit.writing.data_groups import DataGroup, GroupPlan, plan_groups
 from ckptkit.writing.unchanged_tensors import ContentComparison, ContentRecord
 
@@ -150,8 +152,10 @@ class PlannedBundle:
             StorageError: If the disk refuses.
         """
         plan, tensors = self._plan, self._snapshot.tensors
+        graph = self.bundle.object_graph(self._snapshot.graph, frozenset(tensors))
+        beside = {**graph, **save_counter(step)}
         if not plan.shared and not plan.new:
-            tensor_bundle.write_tensors(self._snapshot, directory, step)
+            tensor_bundle.write_tensors(self._snapshot, directory, step, beside)
             return WrittenBundle()
         assert plan.rest, "the random states of the process always count as changed"
         parts = [
@@ -159,7 +163,7 @@ class PlannedBundle:
             for keys in (plan.rest, plan.new)
             if keys
         ]
-        parts[0] |= self.bundle.object_graph(frozenset(tensors), directory / "graph")
+        parts[0] |= beside
         first = len(plan.shared)
         indexes = merged_bundle.write_parts(parts, directory, first)
         count = first + len(parts)
@@ -242,6 +246,7 @@ class IncrementalBundle:
         self.newest: CheckpointName | None = None
         self.groups: tuple[DataGroup, ...] = ()
         self.can_link = True
+        self._graph = EMPTY
         self._graphs: dict[frozenset[str], dict[str, tf.Tensor]] = {}
 
     def plan(self, snapshot: Snapshot) -> PlannedBundle:
@@ -280,17 +285,19 @@ class IncrementalBundle:
         self._record.remember(comparison)
         self.newest, self.groups = name, groups
 
-    def object_graph(self, keys: frozenset[str], directory: Path) -> dict[str, tf.Tensor]:
-        """Return what TensorFlow stores beside these values; it is the same at each save.
+    def object_graph(self, graph: TrackableGraph, keys: frozenset[str]) -> dict[str, tf.Tensor]:
+        """Return TensorFlow's graph of the objects; it is mostly the same at each save.
 
         Args:
+            graph: the objects that TensorFlow follows from the state.
             keys: the keys of all values.
-            directory: a new directory for temporary files.
         """
+        if graph is not self._graph:
+            self._graph, self._graphs = graph, {}
         if keys not in self._graphs:
             # Two: the weights of an evaluation are saved at some saves only.
             self._graphs = dict(list(self._graphs.items())[-1:])
-            self._graphs[keys] = merged_bundle.object_graph(sorted(keys), directory)
+            self._graphs[keys] = graph_tensors(graph, keys)
         return self._graphs[keys]
 
 

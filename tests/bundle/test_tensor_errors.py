@@ -26,7 +26,7 @@ START = """
     def written(directory, name="ckpt-3"):
         directory.mkdir(parents=True, exist_ok=True)
         snapshot = SimpleNamespace(tensors={KEY: (ENTRY, tf.range(1000, dtype=tf.float32))})
-        tensor_bundle.write_tensors(snapshot, directory, 3)
+        tensor_bundle.write_tensors(snapshot, directory, 3, {})
         for path in directory.glob("ckpt-3.*"):
             path.rename(directory / path.name.replace("ckpt-3", name))
         return directory / name

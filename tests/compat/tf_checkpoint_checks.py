@@ -139,3 +139,48 @@ def class_serializes():
     assert all(map(tf_checkpoint.class_serializes, [table, iterator, tf_checkpoint.StagedTensor]))
     without = [tf.Module, tf.random.Generator, keras.layers.Dense, keras.optimizers.Adam, dict]
     assert not any(map(tf_checkpoint.class_serializes, without))
+
+
+def encoded_graph():
+    made = model()
+    weight = made.weights[0]
+    nodes = [
+        tf_checkpoint.GraphNode({"model": 1}, "", ""),
+        tf_checkpoint.GraphNode({"a": 2}, "", ""),
+        tf_checkpoint.GraphNode({}, "any key/.ATTRIBUTES/VARIABLE_VALUE", weight.path),
+    ]
+    assert tf_checkpoint.object_graph(tf_checkpoint.encoded_graph(nodes)) == nodes
+    tf.raw_ops.SaveV2(
+        prefix="made",
+        tensor_names=[nodes[2].key, tf_checkpoint.OBJECT_GRAPH],
+        shape_and_slices=["", ""],
+        tensors=[tf.constant([5.0, 6.0]), tf.constant(tf_checkpoint.encoded_graph(nodes))],
+    )
+    other = tf.train.Checkpoint(a=tf.Variable([0.0, 0.0]))
+    tf.train.Checkpoint(model=other).read("made").assert_consumed()
+    assert other.a.numpy().tolist() == [5.0, 6.0]
+
+
+def has_own_values():
+    class Counter(tf.train.experimental.PythonState):
+        def serialize(self):
+            return ""
+
+        def deserialize(self, value):
+            pass
+
+    tables = [
+        tf.lookup.experimental.MutableHashTable(tf.int64, tf.int64, 0),
+        tf.lookup.experimental.DenseHashTable(tf.int64, tf.int64, 0, empty_key=-1, deleted_key=-2),
+    ]
+    values = [*tables, iter(tf.data.Dataset.range(3)), tf.Variable(1.0), Counter()]
+    assert all(map(tf_checkpoint.has_own_values, values))
+    without = [
+        tf.Module(),
+        tf.train.Checkpoint(),
+        tf.train.Checkpoint(a=[tf.Variable(1.0)]).a,
+        keras.layers.Dense(1),
+        keras.optimizers.Adam(),
+        model(),
+    ]
+    assert not any(map(tf_checkpoint.has_own_values, without))

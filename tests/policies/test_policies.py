@@ -317,6 +317,20 @@ def test_keep_every_n_steps_for_good(n, walk):
     assert set(kept) <= {c.name for c in kept_over_time(ckptkit.KeepEveryNSteps(n), candidates)}
 
 
+def test_keep_one_of_every_few_hours():
+    hours = [0, 1, 2.5, 3, 4, 9, 9.5]
+    candidates = [
+        Candidate(name=f"c{number}", step=number, saved_at=1e9 + 3600 * hour)
+        for number, hour in enumerate(hours)
+    ]
+    kept = ckptkit.KeepEveryNHours(2).keep(candidates)
+    assert list(kept) == ["c0", "c2", "c5"]
+    assert kept["c2"] == "one of every 2 hours"
+    for wrong in (0, -1, math.nan, "2", True):
+        with pytest.raises(ckptkit.ConfigError, match="hours above 0"):
+            ckptkit.KeepEveryNHours(wrong)
+
+
 def test_reasons_name_their_rules():
     candidates = run_of([{"loss": 0.5}, {"loss": 0.25}, {"loss": math.nan}])
     policy = ckptkit.KeepLatest(1) | ckptkit.KeepBest("loss") | ckptkit.KeepEveryNSteps(20)

@@ -78,6 +78,7 @@ def of(kind: type[Event]) -> st.SearchStrategy[Event]:
         "float | None": st.none() | TIMES,
         "int | None": st.none() | STEPS,
         "dict[str, str]": st.dictionaries(WORDS, WORDS, max_size=2),
+        "dict[str, int]": st.dictionaries(WORDS, STEPS, max_size=3),
         "dict[str, float]": st.dictionaries(WORDS, TIMES, max_size=3),
         "list[str]": st.lists(WORDS, max_size=2),
         "dict[str, Number]": st.just({}),

@@ -52,6 +52,7 @@ def example(cls: type[events.Event]) -> events.Event:
         int | None: None,
         float | None: 2.5,
         dict[str, float]: {"training": 1.5},
+        dict[str, int]: {"weights": 8},
     }
     hints = typing.get_type_hints(cls)
     return cls(**{field.name: values[hints[field.name]] for field in dataclasses.fields(cls)})

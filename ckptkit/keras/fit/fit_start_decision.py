@@ -18,13 +18,13 @@ from ckptkit.keras.fit.fit_context import FitContext
 from ckptkit.keras.fit.fit_position import FitPosition
 from ckptkit.keras.fit.fit_resume import FitResume, start_resume
 from ckptkit.keras.fit.fit_stage import FitStage
+from ckptkit.keras.fit.new_fit_position import new_fit_position
 from ckptkit.keras.same_training_check import (
     check_same_training,
     configured_in_code,
     warn_other_counts,
 )
 from ckptkit.log import logger
-from ckptkit.position import RunPosition
 from ckptkit.run.checkpoint_catalog import Checkpoint
 from ckptkit.run.manifest import Manifest
 
@@ -124,9 +124,13 @@ def begin_fit(fit: FitContext, checkpoint: Checkpoint | None) -> FitResume | Non
 
 
 def _start_new_run(fit: FitContext) -> None:
+    options = fit.session.options
+    if options.init_from is not None or options.adopt is not None:
+        # Not by a step, whose training would stay in what is not loaded.
+        fit.build(by_a_step=False)
     fit.session.start_from(None)
+    fit.state.run_position = new_fit_position(fit)
     fit.session.tracked.note_constructed()
-    fit.state.run_position = RunPosition(epoch=fit.call.initial_epoch)
     fit.session.position = fit.state.run_position
     fit.stages.move(FitStage.STARTING)
 
@@ -145,6 +149,8 @@ def _restore_finished_run(fit: FitContext, checkpoint: Checkpoint) -> None:
     keras_fit.set_initial_epoch(fit.model, max(fit.epochs, fit.state.run_position.epoch))
     logger.info(
         "this run has finished: %s, so nothing is trained. To continue training, %s. For another "
-        "run, pass fresh='a label' or name another directory",
+        "run, pass fresh='a label' or name another directory, with init_from=%r to begin with "
+        "these weights",
         *finished_in_words(checkpoint.manifest, fit.epochs),
+        str(fit.session.options.layout.root),
     )

@@ -47,6 +47,8 @@ export const MARKS = {
   unknown: ["no record of an end", "no record of an end", "question", "warn", 10],
   rolled_back: ["rollback", "rollbacks", "back", "note", 9],
   set_aside: ["fresh start", "fresh starts", "star", "note", 9],
+  warm_started: ["warm start", "warm starts", "star", "note", 6],
+  adopted: ["adoption", "adoptions", "star", "note", 6],
   taken_over: ["take-over", "take-overs", "question", "warn", 6],
   other: ["event", "events", "diamond", "note", 2],
 };

@@ -51,6 +51,32 @@ class Restored(Event):
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
+class WarmStarted(Event):
+    """A new run began with saved weights (`init_from`): so many of them, for the model `name`."""
+
+    event: ClassVar[str] = "warm_started"
+    name: str
+    source: str
+    weights: int
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Adopted(Event):
+    """A new run began with the state of another system (`adopt`), at a step and an epoch.
+
+    `matched` counts the variables that were set, by role, and `missing` names those that were not.
+    """
+
+    event: ClassVar[str] = "adopted"
+    system: str
+    source: str
+    step: int
+    epoch: int | None
+    matched: dict[str, int] = field(default_factory=dict)
+    missing: list[str] = field(default_factory=list)
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
 class Inexact(Event):
     """The run cannot resume bit for bit after an interruption; `reason` says why."""
 

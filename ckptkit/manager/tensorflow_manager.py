@@ -1,0 +1,238 @@
+"""TensorFlowManager: a run behind the interface of `tf.train.CheckpointManager`."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from typing import Any, Unpack
+
+import tensorflow as tf
+
+from ckptkit.errors import ConfigError
+from ckptkit.log import logger
+from ckptkit.manager.argument_checks import objects_of
+from ckptkit.manager.checkpoint_manager import CheckpointManager
+from ckptkit.policies import KeepEveryNHours, KeepEveryNSteps, KeepLatest, KeepPolicy
+from ckptkit.position import whole_number
+from ckptkit.session.options import ManagerOptions
+from ckptkit.tracking.state_check import ensure_built
+
+
+class TensorFlowManager(tf.train.CheckpointManager):
+    """A `tf.train.CheckpointManager` whose checkpoints are a run of ckptkit.
+
+    It takes the arguments of `tf.train.CheckpointManager`, and programs that check the type accept
+    it. Each save is committed, verified and journaled as in every run. `docs/coming-from/` lists
+    the differences.
+
+    Args:
+        checkpoint: a `tf.train.Checkpoint` of objects that are built.
+        directory: the run directory; it is created if it does not exist.
+        max_to_keep: how many of the newest checkpoints stay; None keeps all.
+        keep_checkpoint_every_n_hours: see `KeepEveryNHours`; None keeps none for that reason.
+        checkpoint_name: only `"ckpt"`.
+        step_counter: the variable that `checkpoint_interval` looks at.
+        checkpoint_interval: the least number of steps between two saves, by `step_counter`.
+        init_fn: called by `restore_or_initialize` if there is no checkpoint.
+        **options: options of `CheckpointManager`, such as `preemption`; `background` is False.
+
+    Raises:
+        ConfigError: If an argument is invalid.
+
+    Example:
+        >>> import ckptkit, tensorflow as tf
+        >>> checkpoint = tf.train.Checkpoint(weight=tf.Variable(0.0))
+        >>> manager = ckptkit.TensorFlowManager(checkpoint, new_directory, max_to_keep=2)
+        >>> manager.restore_or_initialize()
+        >>> for _ in range(3):
+        ...     path = manager.save()
+        >>> [path.rpartition("/")[2] for path in manager.checkpoints]
+        ['ckpt-2', 'ckpt-3']
+        >>> tf.train.latest_checkpoint(manager.directory) == manager.latest_checkpoint
+        True
+        >>> manager.close()
+    """
+
+    def __init__(
+        self,
+        checkpoint: tf.train.Checkpoint,
+        directory: str | os.PathLike[str],
+        max_to_keep: int | None,
+        keep_checkpoint_every_n_hours: float | None = None,
+        checkpoint_name: str = "ckpt",
+        step_counter: tf.Variable | None = None,
+        checkpoint_interval: int | None = None,
+        init_fn: Callable[[], object] | None = None,
+        **options: Unpack[ManagerOptions],
+    ) -> None:
+        # Not the constructor of TensorFlow's class: it reads the directory. Every public method of
+        # that class is defined here.
+        if not isinstance(checkpoint, tf.train.Checkpoint):
+            raise ConfigError(
+                "TensorFlowManager takes a tf.train.Checkpoint first, as "
+                f"tf.train.CheckpointManager does. Received: {type(checkpoint).__name__}."
+            )
+        if checkpoint_name != "ckpt":
+            raise ConfigError(
+                "The checkpoints of a run are named 'ckpt'. Received: "
+                f"checkpoint_name={checkpoint_name!r}; leave it out."
+            )
+        if checkpoint_interval is not None and step_counter is None:
+            raise ConfigError("checkpoint_interval counts step_counter. Pass step_counter too.")
+        options.setdefault("background", False)
+        options.setdefault("keep", _keep(max_to_keep, keep_checkpoint_every_n_hours))
+        self._manager = CheckpointManager(directory, checkpoint, **options)
+        self._checkpoint, self._init_fn = checkpoint, init_fn
+        self._step_counter, self._interval = step_counter, checkpoint_interval
+        self._last_step: int | None = None
+
+    # -- what TensorFlow's class has
+
+    @property
+    def checkpoint(self) -> tf.train.Checkpoint:
+        """The `tf.train.Checkpoint`."""
+        return self._checkpoint
+
+    @property
+    def checkpoint_interval(self) -> int | None:
+        """The least number of steps between two saves."""
+        return self._interval
+
+    @property
+    def directory(self) -> str:
+        """The directory for `tf.train.latest_checkpoint`, `checkpoints` in the run."""
+        return self._manager.directory
+
+    @property
+    def checkpoints(self) -> list[str]:
+        """The prefixes of all checkpoints, oldest first."""
+        return self._manager.checkpoints
+
+    @property
+    def latest_checkpoint(self) -> str | None:
+        """The prefix of the newest checkpoint, or None."""
+        return self._manager.latest_checkpoint
+
+    def restore_or_initialize(self) -> str | None:
+        """Restore the newest good checkpoint, or call `init_fn` if there is none.
+
+        Returns:
+            The prefix of the restored checkpoint, or None.
+
+        Raises:
+            CheckpointError: As `CheckpointManager.restore_or_initialize`.
+        """
+        position = self._manager.restore_or_initialize()
+        restored = self.latest_checkpoint
+        self._checkpoint.save_counter.assign(position.step)
+        if restored is None:
+            adopted = self._manager.open_session().resume.adopted
+            if self._init_fn is not None and adopted is None:
+                self._init_fn()
+        elif self._interval is not None:
+            self._last_step = self._counted()
+        return restored
+
+    def save(
+        self,
+        checkpoint_number: Any = None,
+        check_interval: bool = True,
+        options: Any = None,
+    ) -> str | None:
+        """Save the objects of the checkpoint, and serve a request to stop.
+
+        Args:
+            checkpoint_number: the number of the checkpoint; by default the next one.
+            check_interval: whether to save only if `checkpoint_interval` steps have passed.
+            options: accepted for TensorFlow's sake, and without effect.
+
+        Returns:
+            The prefix of the checkpoint; None if the interval has not passed.
+
+        Raises:
+            ConfigError: If the number is not larger than that of the newest checkpoint, or the
+                directory has checkpoints that were not restored.
+            CheckpointError: As `CheckpointManager.save`.
+            Preempted: After a request to stop, with the state saved.
+        """
+        if not self._is_due(check_interval):
+            return None
+        self._open()
+        # As TensorFlow does it: the counter goes up with each save, also with a number given.
+        counter = self._checkpoint.save_counter
+        number = whole_number(int(counter) + 1 if checkpoint_number is None else checkpoint_number)
+        if number is None:
+            raise ConfigError(
+                f"checkpoint_number is a whole number. Received: {checkpoint_number!r}."
+            )
+        self._manager.save(number)
+        counter.assign_add(1)
+        return str(self._manager.run.find(number).prefix)
+
+    def sync(self) -> None:
+        """Wait until all saves are committed.
+
+        Raises:
+            BackgroundSaveError: If a save failed.
+        """
+        if self._manager.is_open:
+            self._manager.wait_until_finished()
+
+    # -- what it does not have
+
+    def close(self) -> None:
+        """Close the run; see `CheckpointManager.close`. The end of the program does it too."""
+        self._manager.close()
+
+    def _is_due(self, check_interval: bool) -> bool:
+        if self._interval is None:
+            return True
+        now = self._counted()
+        if self._last_step is not None and (
+            now == self._last_step or (check_interval and now < self._last_step + self._interval)
+        ):
+            return False
+        self._last_step = now
+        return True
+
+    def _counted(self) -> int:
+        return 0 if self._step_counter is None else int(self._step_counter)
+
+    def _open(self) -> None:
+        """Open the run, if a program has restored it by `checkpoint.restore` or begins it."""
+        if self._manager.is_open:
+            return
+        newest, counted = self._manager.latest_step, int(self._checkpoint.save_counter)
+        if newest is None:
+            self._manager.restore_or_initialize()
+        elif counted == newest:
+            self._continue()
+            logger.info(
+                "%s was restored by TensorFlow: random states and positions in data begin anew",
+                self.latest_checkpoint,
+            )
+        else:
+            raise ConfigError(
+                f"{self.directory} has checkpoints up to number {newest}, but the objects were not "
+                f"restored from it (save_counter is {counted}). Saving would begin another "
+                "training over them. Call manager.restore_or_initialize() before the first save, "
+                "or name another directory."
+            )
+
+    def _continue(self) -> None:
+        """Open the run after its newest checkpoint, whose values the program has set already."""
+        ensure_built(objects_of(self._checkpoint))
+        session = self._manager.open_session()
+        try:
+            newest = session.resume.newest()
+            session.resume.changes.check(newest)
+            session.tracked.note_constructed()
+            session.start_from(newest)
+        except BaseException as error:
+            self._manager.close_session(error)
+            raise
+
+
+def _keep(newest: int | None, hours: float | None) -> KeepPolicy:
+    policy: KeepPolicy = KeepEveryNSteps(1) if newest is None else KeepLatest(newest)
+    return policy if hours is None else policy | KeepEveryNHours(hours)
