@@ -34,6 +34,7 @@ _HOMES = {
     "ckptkit.policies.anchor_policies": ("AdaptiveAnchors", "AnchorEveryNBatches", "NoAnchors"),
     "ckptkit.policies.keep_policies": ("KeepBest", "KeepEveryNSteps", "KeepLatest"),
     "ckptkit.preemption.policy": ("Preemption",),
+    "ckptkit.mirror.mirror_settings": ("Mirror",),
     "ckptkit.report.run_view": ("open_run",),
     "ckptkit.export.export_saved_model": ("export_saved_model",),
     "ckptkit.export.export_spec": ("ExportSpec",),
@@ -78,6 +79,7 @@ __all__ = [
     "KeepBest",
     "KeepEveryNSteps",
     "KeepLatest",
+    "Mirror",
     "NoAnchors",
     "OnBest",
     "Preempted",
@@ -117,6 +119,7 @@ if TYPE_CHECKING:
     from ckptkit.load.model_loading import load_model
     from ckptkit.load.weight_loading import WeightsReport, load_weights
     from ckptkit.manager import CheckpointManager
+    from ckptkit.mirror.mirror_settings import Mirror
     from ckptkit.policies.anchor_policies import (
         AdaptiveAnchors,
         AnchorEveryNBatches,

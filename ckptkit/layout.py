@@ -126,6 +126,10 @@ class RunLayout:
         return self.control / "request.json"
 
     @property
+    def mirror_record(self) -> Path:
+        return self.root / "mirror.json"
+
+    @property
     def log(self) -> Path:
         return self.root / "log" / "training.log"
 
@@ -198,6 +202,21 @@ def url_of(directory: str | os.PathLike[str]) -> str | None:
     as_path = not isinstance(directory, str) and _URL_AS_PATH.match(text)
     is_url = _URL.match(text) or (as_path and not os.path.lexists(text.partition("/")[0]))
     return text if is_url else None
+
+
+def expanded_url(url: str) -> str:
+    """Return a URL with `$VAR` replaced.
+
+    Raises:
+        ConfigError: If it names an environment variable that is not set.
+    """
+    text = os.path.expandvars(url)
+    if unset := _VARIABLE.search(text):
+        raise ConfigError(
+            f"The URL {url} names the environment variable {unset[0]}, which is not set. Set it, "
+            "or write the URL itself."
+        )
+    return text
 
 
 def expanded(path: str | os.PathLike[str]) -> Path:

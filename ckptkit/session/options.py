@@ -18,6 +18,7 @@ from ckptkit.clock import Clock, SystemClock
 from ckptkit.errors import ConfigError
 from ckptkit.layout import RunLayout, literal_braces, run_layout
 from ckptkit.log import logger
+from ckptkit.mirror.mirror_settings import Mirror, check_mirror
 from ckptkit.policies import EveryNEpochs, EveryNSeconds, KeepLatest, KeepPolicy, SavePolicy
 from ckptkit.policies.anchor_policies import AdaptiveAnchors, AnchorPolicy
 from ckptkit.policies.even_spread import SpreadKeeps, SpreadSaves
@@ -73,6 +74,9 @@ class CallbackOptions(TypedDict, total=False):
             previous files stay there under names that TensorBoard does not read. A failure is
             logged and training continues. If one process trains several runs at once, give each its
             own directory, such as `"logs/<run>"`.
+        mirror: a place on an object store to which checkpoints are copied behind training, such as
+            `"s3://bucket/runs/x"`, or a `Mirror`; by default none. A start with an empty directory
+            fetches the newest checkpoint from there.
     """
 
     save: SavePolicy | None
@@ -86,6 +90,7 @@ class CallbackOptions(TypedDict, total=False):
     fresh: str | None
     anchors: AnchorPolicy | None
     tensorboard: str | os.PathLike[str] | None
+    mirror: str | Mirror | None
 
 
 class ManagerOptions(CallbackOptions, total=False):
@@ -123,6 +128,7 @@ class RunOptions:
     fresh: str | None
     anchors: AnchorPolicy
     tensorboard: Path | None
+    mirror: Mirror | None
     clock: Clock
     files: FileSystem
 
@@ -242,6 +248,7 @@ _CHECKS: dict[str, Callable[[Any], Any]] = {
         "anchors", AnchorPolicy, AdaptiveAnchors(), "ckptkit.AdaptiveAnchors(redraw_secs=60)"
     ),
     "tensorboard": check_directory,
+    "mirror": check_mirror,
     "clock": lambda clock: clock or SystemClock(),
     "files": lambda files: files or FileSystem(),
 }
