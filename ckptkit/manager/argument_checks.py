@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import os
+from typing import Any
 
 import tensorflow as tf
 
 from ckptkit.errors import ConfigError
 from ckptkit.layout import TRIAL
+from ckptkit.mirror.mirror_settings import Mirror
 from ckptkit.position import whole_number
 
 
@@ -71,3 +73,21 @@ def check_total(name: str, total: object) -> int:
             f"whole number of 0 or more. Received: {total!r}."
         )
     return number
+
+
+def check_durable(durable: Any, mirror: Mirror | None) -> None:
+    """Check the level of durability that a call asks for.
+
+    Raises:
+        ConfigError: If it is unknown, or the run has no mirror.
+    """
+    if durable not in ("local", "remote"):
+        raise ConfigError(
+            "durable says how safe a checkpoint has to be. Expected 'local' (in the run directory) "
+            f"or 'remote' (on the object store, too). Received: durable={durable!r}."
+        )
+    if durable == "remote" and mirror is None:
+        raise ConfigError(
+            "durable='remote' waits for an object store, and this run has no mirror. Give one: "
+            "CheckpointManager(directory, state, mirror='s3://bucket/runs/x')."
+        )

@@ -10,6 +10,7 @@ from typing import Any, Unpack
 
 from ckptkit.errors import CheckpointNotFoundError, ConfigError
 from ckptkit.manager.argument_checks import (
+    check_durable,
     check_no_template,
     check_not_in_function,
     check_step,
@@ -230,12 +231,16 @@ class CheckpointManager(TrainingLoops):
 
     # -- saving
 
-    def save(self, step: int, metrics: Mapping[str, Any] | None = None) -> bool:
+    def save(
+        self, step: int, metrics: Mapping[str, Any] | None = None, *, durable: str = "local"
+    ) -> bool:
         """Save the current state now, regardless of the policy, and serve a request to stop.
 
         Args:
             step: training batches done since the run began.
             metrics: what was measured at this step; numbers or scalar tensors.
+            durable: `"local"` (default) leaves the rest to background threads; `"remote"` waits
+                until the checkpoint is on the object store of the run's mirror.
 
         Returns:
             True.
@@ -243,18 +248,22 @@ class CheckpointManager(TrainingLoops):
         Raises:
             StorageError: If the disk refuses; earlier checkpoints are untouched.
             BackgroundSaveError: If a save failed in the background since the last check; this
-                step is not saved then, unless a stop was requested.
+                step is not saved then, unless a stop was requested. Also if the upload failed.
+            RunLockedError: If another machine has taken the run on the object store.
             ConfigError: If the run is not open, the step lies before the run's, or the turn of a
-                later step has trained already.
+                later step has trained already. Also if `durable` is `"remote"` without a mirror.
             Preempted: After a request to stop, with the state saved.
         """
         check_not_in_function("save")
+        check_durable(durable, self._options.mirror)
         session = self._slot.opened()
         session.loop.advance_to(check_step(step), metrics)
         # After a request to stop, this is the last chance to save; `serve` raises that error then.
         if not session.stopping.requested:
             session.saves.saver.check()
         session.saves.save("asked for")
+        if durable == "remote":
+            session.confirm_on_store(None)
         session.stopping.serve()
         return True
 
@@ -283,19 +292,30 @@ class CheckpointManager(TrainingLoops):
         session.loop.between_turns()
         return due
 
-    def wait_until_finished(self, timeout_secs: float | None = None) -> None:
+    def wait_until_finished(
+        self, timeout_secs: float | None = None, *, durable: str = "local"
+    ) -> None:
         """Wait until all saves are committed.
 
         Args:
             timeout_secs: the longest time to wait, in seconds; None for no limit.
+            durable: `"local"` (default) waits for the run directory; `"remote"` also waits until
+                the newest checkpoint is on the object store of the run's mirror.
 
         Raises:
-            BackgroundSaveError: If a save failed in the background, or there was no space for the
-                newest one.
-            ConfigError: If the run is not open, or inside a tf.function.
+            BackgroundSaveError: If a save failed in the background, there was no space for the
+                newest one, or it could not be uploaded in time.
+            RunLockedError: If another machine has taken the run on the object store.
+            ConfigError: If the run is not open, or inside a tf.function. Also if `durable` is
+                `"remote"` without a mirror.
         """
         check_not_in_function("wait_until_finished")
-        self._slot.opened().saves.saver.confirm(timeout_secs)
+        check_durable(durable, self._options.mirror)
+        session = self._slot.opened()
+        if durable == "remote":
+            session.confirm_on_store(timeout_secs)
+        else:
+            session.saves.saver.confirm(timeout_secs)
 
     # -- looking
 

@@ -27,6 +27,8 @@ class Mirror:
             uploaded; if not, that is a warning.
         takeover_secs: after how many seconds without a sign of life of the owner another machine
             may take the run over, at least 1.
+        versioned: whether the bucket may keep versions of deleted objects. By default that is an
+            error, because deleted checkpoints would then take space for ever.
         options: settings of the client, such as `{"region": "eu-west-1"}` or
             `{"endpoint": "https://..."}`; see the documentation of obstore. By default everything
             comes from the environment and the machine's role. They are never logged.
@@ -44,6 +46,7 @@ class Mirror:
     keep: KeepPolicy | None = None
     required: bool = True
     takeover_secs: float = LEASE_SECS
+    versioned: bool = False
     options: Mapping[str, Any] = field(default_factory=dict, repr=False, compare=False)
 
     def __post_init__(self) -> None:

@@ -41,6 +41,11 @@ class Objects(Protocol):
     it is not known whether the store has changed the object.
     """
 
+    @property
+    def keeps_versions(self) -> bool:
+        """Whether the bucket keeps deleted and replaced objects, as far as answers have told."""
+        ...
+
     def create(self, key: str, data: bytes) -> None:
         """Create an object.
 

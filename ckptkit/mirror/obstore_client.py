@@ -36,6 +36,7 @@ _RETRIES = {
     },
 }
 _QUERY = re.compile(r"(https?://[^\s?\"'()]+)\?[^\s\"'()]*")
+_MESSAGE = re.compile(r"<Message>([^<]*)</Message>")
 _SECRET_NAMES = re.compile(r"(?i)key|secret|token|password|signature|sas|credential")
 _MOST_CHARACTERS = 300
 
@@ -48,12 +49,21 @@ class ObstoreObjects:
     Args:
         place: where on which store.
         options: settings of the client.
+        retries: how requests are repeated, as obstore describes it; by default for a minute.
+
+    Attributes:
+        keeps_versions: see `Objects`.
 
     Raises:
         ConfigError: If the client is not installed, or does not know a setting.
     """
 
-    def __init__(self, place: StoreUrl, options: Mapping[str, Any]) -> None:
+    def __init__(
+        self,
+        place: StoreUrl,
+        options: Mapping[str, Any],
+        retries: Mapping[str, Any] = _RETRIES,
+    ) -> None:
         try:
             import obstore
             from obstore import store as stores
@@ -64,6 +74,7 @@ class ObstoreObjects:
             ) from error
         self._client, self._place = obstore, place
         self._pid = os.getpid()
+        self.keeps_versions = False
         self._secrets = tuple(_secrets(options, os.environ))
         make: Callable[..., Any] = {
             "s3": stores.S3Store,
@@ -72,7 +83,7 @@ class ObstoreObjects:
         }[place.scheme]
         try:
             self._store = make(
-                place.bucket, prefix=place.prefix, retry_config=_RETRIES, **dict(options)
+                place.bucket, prefix=place.prefix, retry_config=dict(retries), **dict(options)
             )
         except Exception as error:
             raise ConfigError(
@@ -81,7 +92,10 @@ class ObstoreObjects:
 
     def create(self, key: str, data: bytes) -> None:
         with self._errors("create", key):
-            self._client.put(self._store, key, data, mode="create", use_multipart=False)
+            made = self._client.put(self._store, key, data, mode="create", use_multipart=False)
+        # Only S3 has a version for a bucket that keeps them; GCS has one for each object.
+        if self._place.scheme == "s3" and made.get("version") not in (None, "null"):
+            self.keeps_versions = True
 
     def put(self, key: str, data: bytes) -> None:
         with self._errors("write", key):
@@ -148,7 +162,8 @@ class ObstoreObjects:
         ) as error:
             raise self._refused(action, key, error) from None
         except (errors.BaseError, OSError, ValueError) as error:
-            if _is_about_credentials(error):
+            # A listing below a missing prefix is empty; a missing bucket is "not found".
+            if _is_about_credentials(error) or (action == "list" and "404" in str(error)):
                 raise self._refused(action, key, error) from None
             # Its cause is left out: it may quote a signed URL.
             raise StorageError(
@@ -167,7 +182,11 @@ class ObstoreObjects:
 
     def _clean(self, error: BaseException) -> str:
         """Return the first line of an error, without credentials."""
-        text = _QUERY.sub(r"\1?...", (str(error) or type(error).__name__).splitlines()[0])
+        whole = str(error) or type(error).__name__
+        text = whole.splitlines()[0].partition("<?xml")[0].rstrip(" :")
+        if detail := _MESSAGE.search(whole):
+            text += f": {detail[1]}"
+        text = _QUERY.sub(r"\1?...", text)
         for secret in self._secrets:
             text = text.replace(secret, "***")
         return text[:_MOST_CHARACTERS].rstrip(". ")

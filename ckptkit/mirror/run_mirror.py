@@ -88,7 +88,7 @@ class RunMirror:
         stored = check_identity(self._objects, place, keys, local, here)
         self._identity = stored, local
         if stored is None:
-            probe(self._objects, place)
+            probe(self._objects, place, versioned=self.settings.versioned)
         else:
             self._decide([key for key in keys if key.startswith(COMMITS)])
         claims = (number_of(key) for key in keys if key.startswith(CLAIMS))

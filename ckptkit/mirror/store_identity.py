@@ -90,11 +90,16 @@ def check_identity(
     return stored
 
 
-def probe(objects: Objects, place: str) -> None:
-    """Check that a store can tell which of two machines was first.
+def probe(objects: Objects, place: str, *, versioned: bool) -> None:
+    """Check that a store can tell which of two machines was first, and that deletion frees space.
+
+    Args:
+        objects: the store.
+        place: the URL, for messages.
+        versioned: whether the bucket may keep versions.
 
     Raises:
-        ConfigError: If it cannot.
+        ConfigError: If it cannot, or the bucket keeps versions.
         StorageError: If it does not answer, or refuses.
     """
     if not refuses_second_create(objects, PROBE + uuid.uuid4().hex):
@@ -102,6 +107,13 @@ def probe(objects: Objects, place: str) -> None:
             f"The object store at {place} replaced an object although it was asked to create a new "
             "one only (If-None-Match). Two machines could then train one run. Use a store that "
             "supports conditional writes: S3, GCS, Azure, MinIO, Ceph and R2 do."
+        )
+    if objects.keeps_versions and not versioned:
+        raise ConfigError(
+            f"The bucket of {place} keeps versions of what is deleted or replaced, so deleted "
+            "checkpoints would take space for ever. Use a bucket without versioning; or set a "
+            "lifecycle rule that deletes old versions, and pass "
+            "mirror=ckptkit.Mirror(url, versioned=True)."
         )
 
 

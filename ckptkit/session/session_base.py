@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any
 
@@ -110,6 +111,18 @@ class SessionBase:
             logs.summaries.saved(manifest, stall_secs, write_secs)
 
         return committed
+
+    def confirm_on_store(self, timeout_secs: float | None) -> None:
+        """Wait until the newest save is committed and on the object store.
+
+        Raises:
+            BackgroundSaveError: If the save or its upload failed, or the time is over.
+            RunLockedError: If another machine has taken the run on the object store.
+        """
+        end = None if timeout_secs is None else time.monotonic() + timeout_secs
+        self.saves.saver.confirm(timeout_secs)
+        if self.mirror is not None:
+            self.mirror.wait(None if end is None else max(end - time.monotonic(), 0.0))
 
     def upload_in_time(self, left_secs: float | None) -> None:
         """Wait for the mirror before the machine goes away; see `MirrorSession.finish_in_time`."""
