@@ -189,9 +189,10 @@ def run_layout(directory: str | os.PathLike[str]) -> RunLayout:
     if (url := url_of(directory)) is not None:
         raise ConfigError(
             f"A run directory is a path on a mounted file system. Received the URL {url!r}. "
-            "Mount storage that outlives the machine (a persistent disk, NFS, a bucket mount) "
-            "and name a "
-            f"directory on it; copying to object stores is not built in yet."
+            "Mount storage that outlives the machine (a persistent disk, NFS) and name a directory "
+            "on it. Or name any directory, and give the URL of S3, Google Cloud Storage or Azure "
+            "as the run's mirror: CheckpointCallback('runs/x', mirror='s3://bucket/runs/x'). "
+            "Commands read directories only."
         )
     return RunLayout(path)
 

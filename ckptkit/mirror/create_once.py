@@ -14,9 +14,9 @@ def create_once(objects: Objects, key: str, data: bytes, clock: Clock) -> bool:
     """Create an object whose bytes no other process writes, because there is a nonce in them.
 
     The client repeats a request whose answer was lost. The repetition meets the object that the
-    first request has made, and is refused. So a refusal proves nothing: what is there is read and
+    first request has made, and is refused. So a refusal proves nothing: the object is read and
     compared. S3 also refuses a creation while another one is under way, which may then fail. So if
-    nothing is there, the creation is tried again.
+    the object is missing, the creation is tried again.
 
     Args:
         objects: the store.

@@ -4,15 +4,13 @@ from __future__ import annotations
 
 import time
 from collections.abc import Collection
+from typing import TYPE_CHECKING
 
-from ckptkit.clock import Clock
 from ckptkit.errors import ConfigError, CorruptCheckpointError
 from ckptkit.layout import CheckpointName, RunLayout
 from ckptkit.log import logger, size
 from ckptkit.mirror import store_layout
 from ckptkit.mirror.checkpoint_fetch import fetch_checkpoint
-from ckptkit.mirror.mirror_settings import Mirror
-from ckptkit.mirror.objects import Objects
 from ckptkit.mirror.small_files import SmallFiles
 from ckptkit.mirror.store_claim import StoreClaimHolder, wait_until_free
 from ckptkit.mirror.store_identity import (
@@ -22,14 +20,19 @@ from ckptkit.mirror.store_identity import (
     settle_identity,
 )
 from ckptkit.mirror.store_layout import CLAIMS, COMMITS, number_of
-from ckptkit.mirror.store_records import Commit
 from ckptkit.mirror.stored_commits import StoredCommits, commit_names, list_visible, read_fences
 from ckptkit.mirror.visible_commits import StartDecision, decide_start, visible
-from ckptkit.ownership.claims import Owner
 from ckptkit.run import events
 from ckptkit.run.checkpoint_catalog import list_names
 from ckptkit.run.fresh_start_records import read_records
 from ckptkit.storage.files import FileSystem, names_in
+
+if TYPE_CHECKING:
+    from ckptkit.clock import Clock
+    from ckptkit.mirror.mirror_settings import Mirror
+    from ckptkit.mirror.objects import Objects
+    from ckptkit.mirror.store_records import Commit
+    from ckptkit.ownership.claims import Owner
 
 
 class RunMirror:

@@ -100,6 +100,8 @@ def is_small_file(path: str) -> bool:
     Paths come from the store, so nothing else may be written into a run directory.
     """
     directory, _, name = path.partition("/")
+    if "/" in name or "\0" in name:
+        return False
     return {
         "journal": is_journal(name),
         "architecture": is_architecture(name),

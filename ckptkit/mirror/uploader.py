@@ -33,6 +33,9 @@ SYNC_SECS = 60.0
 
 WARN_SECS = 600.0
 
+_PATIENCE_SECS = 10.0
+"""Seconds that `close` waits for an upload in progress."""
+
 
 class Uploader:
     """Uploads the checkpoints of a run, newest first, and applies the keep policy on the store.
@@ -127,12 +130,16 @@ class Uploader:
             ) from failure
 
     def close(self) -> None:
-        """End the threads after the request in progress."""
+        """End the threads.
+
+        An upload in progress is awaited for some seconds. If it continues after that, it ends with
+        the process, or commits a checkpoint that is whole.
+        """
         with self._state:
             self._over.set()
             self._state.notify_all()
         for thread in self._threads:
-            thread.join()
+            thread.join(_PATIENCE_SECS)
 
     # -- on the threads
 

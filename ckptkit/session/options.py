@@ -12,7 +12,7 @@ import os
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, TypedDict, TypeVar, Unpack
+from typing import TYPE_CHECKING, Any, TypedDict, TypeVar, Unpack
 
 from ckptkit.clock import Clock, SystemClock
 from ckptkit.errors import ConfigError
@@ -26,10 +26,12 @@ from ckptkit.preemption.policy import Preemption
 from ckptkit.restore.hyperparameter_comparison import check_changed
 from ckptkit.run.audit_instructions import instructions_of
 from ckptkit.run.audit_path_redirect import path_to_write
-from ckptkit.run.verify import Depth
 from ckptkit.storage.files import FileSystem
 from ckptkit.tensorboard.event_file_repair import check_directory
 from ckptkit.tracking.hyperparameters import check_hparams
+
+if TYPE_CHECKING:
+    from ckptkit.run.verify import Depth
 
 C = TypeVar("C")
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import os
 import signal
+import tempfile
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,7 @@ import numpy as np
 import tensorflow as tf
 
 import ckptkit
+from tests.support.store_servers import environment
 
 BATCHES = 6
 """Batches of an epoch."""
@@ -86,3 +88,115 @@ def loop(run: str, url: str, steps: int, **options: Any) -> dict[str, Any]:
             seen.append(step)
         manager.wait_until_finished(durable="remote", timeout_secs=60)
     return {"seen": seen, "weight": float(weight), "run": str(Path(run).resolve())}
+
+
+def refused(directory: str, cases: list[tuple[str, dict[str, Any]]]) -> list[list[str]]:
+    """Open a run with each mirror; return the class and the text of each error.
+
+    Args:
+        directory: the run directory.
+        cases: the URL of each mirror, and changes of the environment.
+    """
+    found = []
+    weight = tf.Variable(0.0)
+    for url, changes in cases:
+        with environment(changes):
+            manager = ckptkit.CheckpointManager(
+                directory, {"weight": weight}, mirror=ckptkit.Mirror(url)
+            )
+            try:
+                manager.restore_or_initialize()
+            except ckptkit.CheckpointError as error:
+                found.append([type(error).__name__, str(error)])
+            else:
+                manager.close()
+                found.append(["", ""])
+    return found
+
+
+def misused() -> list[str]:
+    """Ask for the store without a mirror, and for an unknown level."""
+    found = []
+    weight = tf.Variable(0.0)
+    with tempfile.TemporaryDirectory() as directory:
+        manager = ckptkit.CheckpointManager(directory, {"weight": weight})
+        with manager:
+            for call in (
+                lambda: manager.save(1, durable="remote"),
+                lambda: manager.wait_until_finished(durable="remote"),
+                lambda: manager.save(1, durable="everywhere"),
+            ):
+                try:
+                    call()
+                except ckptkit.ConfigError as error:
+                    found.append(str(error))
+    try:
+        ckptkit.CheckpointCallback("x", mirror=5)
+    except ckptkit.ConfigError as error:
+        found.append(str(error))
+    return found
+
+
+def loses_the_server(run: str, url: str, server: int, required: bool, steps: int) -> dict[str, Any]:
+    """Train a loop whose server is stopped in its middle; return how it ended.
+
+    Args:
+        run: the run directory.
+        url: of the mirror.
+        server: the process id of the server.
+        required: see `Mirror`.
+        steps: of the whole training.
+    """
+    weight = tf.Variable(0.0)
+    mirror = ckptkit.Mirror(url, required=required, takeover_secs=1)
+    manager = ckptkit.CheckpointManager(run, {"weight": weight}, mirror=mirror)
+    error = ""
+    try:
+        with manager:
+            for step in manager.steps(steps):
+                weight.assign_add(1.0)
+                manager.save(step, durable="remote" if step == 1 else "local")
+                if step == 1:
+                    os.kill(server, signal.SIGKILL)
+    except ckptkit.BackgroundSaveError as caught:
+        error = str(caught)
+    events = ckptkit.open_run(run).journal
+    return {
+        "error": error,
+        "weight": float(weight),
+        "failed": [event.message for event in events if event.event == "upload_failed"],
+    }
+
+
+def stopped(run: str, url: str, grace_secs: float) -> None:
+    """Train a loop until a signal arrives, which this process sends to itself."""
+    weight = tf.Variable(0.0)
+    manager = ckptkit.CheckpointManager(
+        run,
+        {"weight": weight},
+        mirror=ckptkit.Mirror(url, takeover_secs=1),
+        save=ckptkit.EveryNSteps(1000),
+        preemption=ckptkit.Preemption(grace_secs=grace_secs),
+    )
+    with manager:
+        for step in manager.steps(1000):
+            weight.assign_add(1.0)
+            if step == 3:
+                os.kill(os.getpid(), signal.SIGTERM)
+
+
+def sleeps(run: str, url: str) -> str:
+    """Save one step, stop this whole process, and save another one when it wakes up."""
+    weight = tf.Variable(0.0)
+    mirror = ckptkit.Mirror(url, takeover_secs=1)
+    manager = ckptkit.CheckpointManager(run, {"weight": weight}, mirror=mirror)
+    try:
+        with manager:
+            for step in manager.steps(4):
+                weight.assign_add(1.0)
+                if step == 2:
+                    os.kill(os.getpid(), signal.SIGSTOP)
+                manager.save(step, durable="remote")
+    except ckptkit.CheckpointError as error:
+        return f"{type(error).__name__}: {error}"
+    return ""

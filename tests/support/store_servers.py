@@ -56,11 +56,17 @@ def is_listening(port: int) -> bool:
 
 
 @contextmanager
-def started(arguments: list[str], port: int, log: Path) -> Iterator[subprocess.Popen[bytes]]:
+def started(
+    arguments: list[str], port: int, log: Path, env: dict[str, str] | None = None
+) -> Iterator[subprocess.Popen[bytes]]:
     """Start a server, and end it with the block."""
     with log.open("wb") as output:
         process = subprocess.Popen(
-            arguments, stdin=subprocess.DEVNULL, stdout=output, stderr=subprocess.STDOUT
+            arguments,
+            stdin=subprocess.DEVNULL,
+            stdout=output,
+            stderr=subprocess.STDOUT,
+            env={**os.environ, **(env or {})},
         )
 
     def listens() -> bool:
@@ -90,11 +96,16 @@ def s3_env(port: int) -> dict[str, str]:
 
 
 @contextmanager
-def s3_server(directory: Path) -> Iterator[StoreServer]:
-    """Moto's server, which speaks S3, with an empty bucket."""
+def s3_server(directory: Path, env: dict[str, str] | None = None) -> Iterator[StoreServer]:
+    """Moto's server, which speaks S3, with an empty bucket.
+
+    Args:
+        directory: for its log.
+        env: settings of moto.
+    """
     port = free_port()
     arguments = [sys.executable, "-m", "moto.server", "-H", "127.0.0.1", "-p", str(port)]
-    with started(arguments, port, directory / "moto.log") as process:
+    with started(arguments, port, directory / "moto.log", env) as process:
         # Moto does not check signatures; a header that names the service is enough.
         request = urllib.request.Request(f"http://127.0.0.1:{port}/{BUCKET}", method="PUT")
         urllib.request.urlopen(request, timeout=60).close()
