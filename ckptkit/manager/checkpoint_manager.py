@@ -38,7 +38,9 @@ class CheckpointManager(TrainingLoops):
     checkpoint; the end of the block closes it.
 
     Args:
-        directory: the run directory; it is created if it does not exist.
+        directory: the run directory; it is created if it does not exist. Or the URL of a place on
+            an object store, such as `"s3://bucket/runs/x"`, to which the run is copied; its
+            directory is then a cache below `CKPTKIT_CACHE` or `~/.cache/ckptkit`.
         state: all objects that training changes, by name: Keras models (built) and optimizers,
             tf.Variables, tf.Modules, iterators of tf.data, random generators, lookup tables,
             objects with `get_state()`/`set_state(state)` or

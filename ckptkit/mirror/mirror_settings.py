@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import hashlib
+import os
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 from ckptkit.errors import ConfigError
+from ckptkit.layout import url_of
 from ckptkit.mirror.store_claim import LEASE_SECS
-from ckptkit.mirror.store_url import StoreUrl, parse_store_url
+from ckptkit.mirror.store_url import SCHEMES, StoreUrl, parse_store_url
 from ckptkit.policies import KeepPolicy
 
 
@@ -71,6 +75,35 @@ class Mirror:
     def place(self) -> StoreUrl:
         """The parsed URL."""
         return parse_store_url(self.url)
+
+
+def mirror_in_place(directory: Any) -> Mirror | None:
+    """Return the mirror of a run that is named by the URL of a store, or None for a directory.
+
+    Raises:
+        ConfigError: If it is the URL of a store, and invalid.
+    """
+    if isinstance(directory, str) and (url := url_of(directory)) is not None:
+        scheme = url.partition("://")[0].lower()
+        return Mirror(directory) if scheme in SCHEMES else None
+    return None
+
+
+def cache_directory(place: StoreUrl, environment: Mapping[str, str]) -> Path:
+    """Return the local directory of a run that is named by a URL.
+
+    It is below `CKPTKIT_CACHE`, or below the user's directory for caches. Its name has a digest of
+    the URL, so two runs never share it.
+
+    Args:
+        place: the place on the store.
+        environment: the environment variables.
+    """
+    base = environment.get("CKPTKIT_CACHE") or (
+        (environment.get("XDG_CACHE_HOME") or os.path.expanduser("~/.cache")) + "/ckptkit"
+    )
+    digest = hashlib.sha256(str(place).encode()).hexdigest()[:16]
+    return Path(base) / f"{place.prefix.rpartition('/')[2]}-{digest}"
 
 
 def check_mirror(mirror: Any) -> Mirror | None:

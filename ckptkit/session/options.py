@@ -16,9 +16,14 @@ from typing import TYPE_CHECKING, Any, TypedDict, TypeVar, Unpack
 
 from ckptkit.clock import Clock, SystemClock
 from ckptkit.errors import ConfigError
-from ckptkit.layout import RunLayout, literal_braces, run_layout
+from ckptkit.layout import TRIAL, RunLayout, literal_braces, run_layout
 from ckptkit.log import logger
-from ckptkit.mirror.mirror_settings import Mirror, check_mirror
+from ckptkit.mirror.mirror_settings import (
+    Mirror,
+    cache_directory,
+    check_mirror,
+    mirror_in_place,
+)
 from ckptkit.policies import EveryNEpochs, EveryNSeconds, KeepLatest, KeepPolicy, SavePolicy
 from ckptkit.policies.anchor_policies import AdaptiveAnchors, AnchorPolicy
 from ckptkit.policies.even_spread import SpreadKeeps, SpreadSaves
@@ -141,14 +146,28 @@ def make_options(
     """Check the options of a run, and fill in the defaults.
 
     Args:
-        directory: the run directory.
+        directory: the run directory, or a URL of an object store. The run is then copied to that
+            place, and its directory is a cache; see `cache_directory`.
         state: what is saved, by name.
         **given: see `ManagerOptions`; None is the default.
 
     Raises:
         ConfigError: If a value is invalid.
     """
+    if (in_place := mirror_in_place(directory)) is not None:
+        if given.get("mirror") is not None:
+            raise ConfigError(
+                "A run that is named by a URL is copied to that place. Received a URL and also "
+                f"mirror={given['mirror']!r}: name a directory, or leave mirror out."
+            )
+        given["mirror"] = in_place
+        directory = cache_directory(in_place.place, os.environ)
     layout = layout_of(directory)
+    if TRIAL in os.fspath(directory) and given.get("mirror") is not None:
+        raise ConfigError(
+            f"A directory with {TRIAL} is one run for each training, and a mirror is the place of "
+            "one run. Name a directory without it, or leave mirror out."
+        )
     if (name := literal_braces(directory)) is not None:
         logger.warning(
             "the name of the directory %r contains %s literally. If its value is meant, write an "
@@ -165,6 +184,8 @@ def make_options(
     if (instructions := instructions_of(os.environ)) is not None:
         checked["save"] = checked["save"] | SpreadSaves(instructions.every)
         checked["keep"] = checked["keep"] | SpreadKeeps(instructions.every)
+        # It trains copies of the run, which must not touch the place of the run itself.
+        checked["mirror"] = None
     return RunOptions(layout=layout, state=dict(state), **checked)
 
 

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import hashlib
+import json
 import os
 import signal
 import tempfile
-from pathlib import Path
 from typing import Any
 
 import keras
@@ -57,7 +57,8 @@ def fit(
         ]
     )
     model.compile("adam", "mse")
-    mirror = ckptkit.Mirror(url, takeover_secs=1) if url else None
+    options = json.loads(os.environ.get("MIRROR_OPTIONS", "{}"))
+    mirror = ckptkit.Mirror(url, takeover_secs=1, options=options) if url else None
     callbacks = [
         ckptkit.CheckpointCallback(
             run, save=ckptkit.EveryNSteps(2), export=False, exact="require", mirror=mirror
@@ -76,8 +77,14 @@ def fit(
     }
 
 
-def loop(run: str, url: str, steps: int, **options: Any) -> dict[str, Any]:
-    """Train a loop; save each step and wait for the store where `durable` is asked for."""
+def loop(run: str, url: str | None, steps: int) -> dict[str, Any]:
+    """Train a loop; save each step, and wait for the store.
+
+    Args:
+        run: the run directory, or a URL.
+        url: of the mirror, if the run is a directory.
+        steps: of the whole training.
+    """
     weight = tf.Variable(0.0)
     seen = []
     manager = ckptkit.CheckpointManager(run, {"weight": weight}, mirror=url)
@@ -87,7 +94,7 @@ def loop(run: str, url: str, steps: int, **options: Any) -> dict[str, Any]:
             manager.save(step, durable="remote")
             seen.append(step)
         manager.wait_until_finished(durable="remote", timeout_secs=60)
-    return {"seen": seen, "weight": float(weight), "run": str(Path(run).resolve())}
+    return {"seen": seen, "weight": float(weight), "run": str(manager.run.directory)}
 
 
 def refused(directory: str, cases: list[tuple[str, dict[str, Any]]]) -> list[list[str]]:

@@ -6,6 +6,8 @@ import random
 import shutil
 import signal
 import uuid
+from contextlib import ExitStack
+from pathlib import Path
 
 import pytest
 
@@ -15,7 +17,14 @@ from ckptkit.mirror.store_records import read_commit
 from ckptkit.mirror.store_url import parse_store_url
 from ckptkit.mirror.stored_commits import commit_names, list_visible
 from tests.mirror.mirror_programs import BATCHES
-from tests.support.store_servers import SECRET
+from tests.support.store_servers import (
+    SECRET,
+    azure_server,
+    environment,
+    gcs_server,
+    install_azurite,
+    s3_server,
+)
 
 PROGRAMS = "tests.mirror.mirror_programs:"
 EPOCHS = 3
@@ -38,7 +47,7 @@ def lose_the_machine_again_and_again(tf_call, tmp_path, server, seed, kills):
     choose = random.Random(seed)
     url = server.url(f"runs/{uuid.uuid4().hex}")
     expected = tf_call(PROGRAMS + "fit", str(tmp_path / "calm"), None, EPOCHS, 0, seed).check()
-    objects = ObstoreObjects(parse_store_url(url), {})
+    objects = ObstoreObjects(parse_store_url(url), server.options)
     for number in range(kills):
         before = newest_on(objects) if objects.sizes("") else 0
         directory = tmp_path / f"machine-{number}"
@@ -68,9 +77,24 @@ def test_a_training_that_loses_its_disk_ends_with_the_same_bits(tf_call, tmp_pat
     lose_the_machine_again_and_again(tf_call, tmp_path, s3, seed, kills=2)
 
 
+def test_also_if_the_store_fails_and_loses_answers(tf_call, tmp_path, seed):
+    """A request in ten is answered by 503, and the answer to one change in thirty is lost."""
+    with gcs_server(tmp_path, unavailable=0.1, lost=0.03, seed=seed) as server:
+        lose_the_machine_again_and_again(tf_call, tmp_path, server, seed, kills=1)
+
+
 @pytest.mark.long
-def test_a_training_that_loses_its_disk_thirty_times(tf_call, tmp_path, s3, seed):
-    lose_the_machine_again_and_again(tf_call, tmp_path, s3, seed, kills=30)
+@pytest.mark.parametrize("store", ["s3", "gcs", "azure"])
+def test_a_training_that_loses_its_disk_thirty_times(tf_call, tmp_path, seed, store):
+    with ExitStack() as stack:
+        if store == "s3":
+            server = stack.enter_context(s3_server(tmp_path))
+            stack.enter_context(environment(server.env))
+        elif store == "gcs":
+            server = stack.enter_context(gcs_server(tmp_path, 0.05, 0.02, seed))
+        else:
+            server = stack.enter_context(azure_server(tmp_path, install_azurite(tmp_path)))
+        lose_the_machine_again_and_again(tf_call, tmp_path, server, seed, kills=30)
 
 
 def test_a_loop_waits_for_the_store_if_it_is_asked_to(tf_call, tmp_path, s3):
@@ -84,3 +108,16 @@ def test_a_loop_waits_for_the_store_if_it_is_asked_to(tf_call, tmp_path, s3):
     assert second["seen"] == [4, 5]
     assert second["weight"] == 5.0
     check_only_what_the_policy_keeps(objects, kept=2)
+
+
+def test_a_run_may_be_named_by_a_url(tf_call, tmp_path, s3):
+    """Its directory is a cache, which may be lost at any time."""
+    url, cache = s3.url(f"runs/{uuid.uuid4().hex}"), tmp_path / "cache"
+    env = {**s3.env, "CKPTKIT_CACHE": str(cache)}
+    first = tf_call(PROGRAMS + "loop", url, None, 2, env=env).check().result
+    assert first["seen"] == [1, 2]
+    assert Path(first["run"]).parent == cache
+    shutil.rmtree(cache)
+    second = tf_call(PROGRAMS + "loop", url, None, 4, env=env).check().result
+    assert second["seen"] == [3, 4]
+    assert second["weight"] == 4.0

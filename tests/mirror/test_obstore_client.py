@@ -16,12 +16,35 @@ from ckptkit.mirror.objects import ObjectExistsError, ObjectMissingError, StoreR
 from ckptkit.mirror.obstore_client import PART_BYTES, ObstoreObjects
 from ckptkit.mirror.store_url import parse_store_url
 from ckptkit.testing import FakeClock
-from tests.support.store_servers import SECRET, environment, free_port
+from tests.support.store_servers import (
+    SECRET,
+    azure_server,
+    environment,
+    free_port,
+    gcs_server,
+    install_azurite,
+)
 
 
-@pytest.fixture
-def objects(s3):
-    return ObstoreObjects(parse_store_url(s3.url(f"runs/{uuid.uuid4().hex}")), {})
+@pytest.fixture(scope="module")
+def gcs(tmp_path_factory):
+    with gcs_server(tmp_path_factory.mktemp("gcs")) as server:
+        yield server
+
+
+@pytest.fixture(scope="module")
+def azure(tmp_path_factory):
+    directory = tmp_path_factory.mktemp("azure")
+    with azure_server(directory, install_azurite(directory)) as server:
+        yield server
+
+
+@pytest.fixture(params=["s3", "gcs", pytest.param("azure", marks=pytest.mark.long)])
+def objects(request):
+    """A client of each kind of store."""
+    server = request.getfixturevalue(request.param)
+    place = parse_store_url(server.url(f"runs/{uuid.uuid4().hex}"))
+    return ObstoreObjects(place, server.options)
 
 
 def test_of_many_that_create_one_succeeds(objects):

@@ -6,6 +6,7 @@ import pytest
 
 import ckptkit
 from ckptkit.errors import ConfigError
+from ckptkit.mirror.mirror_settings import cache_directory, mirror_in_place
 from ckptkit.mirror.store_url import parse_store_url
 
 
@@ -75,3 +76,35 @@ def test_settings_of_the_client_are_not_shown():
 def test_an_invalid_setting_is_an_error(options, words):
     with pytest.raises(ConfigError, match=words):
         ckptkit.Mirror("s3://bucket/x", **options)
+
+
+def test_a_url_in_the_place_of_the_directory_has_a_cache_of_its_own(tmp_path):
+    environment = {"CKPTKIT_CACHE": str(tmp_path)}
+    places = ["s3://bucket/runs/x", "gs://bucket/runs/x", "s3://bucket/runs/y"]
+    mirrors = [mirror_in_place(url) for url in places]
+    assert [mirror.url for mirror in mirrors if mirror] == places
+    caches = {cache_directory(mirror.place, environment) for mirror in mirrors if mirror}
+    assert len(caches) == 3
+    assert {cache.parent for cache in caches} == {tmp_path}
+    home = cache_directory(parse_store_url(places[0]), {"XDG_CACHE_HOME": "/home/me/.cache"})
+    assert str(home).startswith("/home/me/.cache/ckptkit/x-")
+
+
+@pytest.mark.parametrize("directory", ["runs/x", "hdfs://host/x", 5, "/s3://x"])
+def test_anything_else_is_a_directory(directory):
+    assert mirror_in_place(directory) is None
+
+
+@pytest.mark.parametrize(
+    ("directory", "mirror", "words"),
+    [
+        ("s3://bucket/x", "s3://bucket/y", "leave mirror out"),
+        ("runs/{trial}", "s3://bucket/y", "one run for each training"),
+        ("s3://bucket/{trial}", None, "each part"),
+    ],
+)
+def test_what_does_not_fit_together_is_an_error(directory, mirror, words):
+    from ckptkit.session.options import make_options
+
+    with pytest.raises(ConfigError, match=words):
+        make_options(directory, {}, mirror=mirror)

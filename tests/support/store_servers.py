@@ -2,6 +2,11 @@
 
 from __future__ import annotations
 
+import base64
+import email.utils
+import hashlib
+import hmac
+import json
 import os
 import socket
 import subprocess
@@ -125,3 +130,83 @@ def environment(changes: dict[str, str]) -> Iterator[None]:
                 os.environ.pop(name, None)
             else:
                 os.environ[name] = value
+
+
+@contextmanager
+def gcs_server(
+    directory: Path, unavailable: float = 0.0, lost: float = 0.0, seed: int = 0
+) -> Iterator[StoreServer]:
+    """The stub of Google Cloud Storage, with faults; see `gcs_stub.py`."""
+    port = free_port()
+    program = str(Path(__file__).with_name("gcs_stub.py"))
+    arguments = [sys.executable, program, str(port), str(unavailable), str(lost), str(seed)]
+    account = {
+        "gcs_base_url": f"http://127.0.0.1:{port}",
+        "disable_oauth": True,
+        "client_email": "",
+        "private_key": "",
+        "private_key_id": "",
+    }
+    options: dict[str, object] = {
+        "service_account_key": json.dumps(account),
+        "client_options": {"allow_http": True},
+    }
+    env = {"MIRROR_OPTIONS": json.dumps(options)}
+    with started(arguments, port, directory / "gcs.log") as process:
+        yield StoreServer("gs", env, port, process, options)
+
+
+AZURITE_ACCOUNT = "devstoreaccount1"
+AZURITE_KEY = (
+    "Eby8vdM02xNOcqFlqUwJPLlmEtlCDXJ1OUzFT50uSRZ6IFsuFq2UVErCz4I6tq/K1SZFPTOtr/KBHBeksoGMGw=="
+)
+"""The account of the emulator, which its documentation publishes."""
+
+
+def install_azurite(directory: Path) -> Path:
+    """Install the emulator of Azure from npm; return its program."""
+    subprocess.run(
+        ["npm", "install", "--no-audit", "--no-fund", "azurite@3"],
+        cwd=directory,
+        check=True,
+        stdout=subprocess.DEVNULL,
+        timeout=500,
+    )
+    return directory / "node_modules" / "azurite" / "dist" / "src" / "blob" / "main.js"
+
+
+@contextmanager
+def azure_server(directory: Path, program: Path) -> Iterator[StoreServer]:
+    """Azurite, the emulator of Azure Blob Storage, with an empty container."""
+    port = free_port()
+    arguments = ["node", str(program), "--blobHost", "127.0.0.1", "--blobPort", str(port)]
+    arguments += ["--silent", "--skipApiVersionCheck", "--inMemoryPersistence"]
+    options: dict[str, object] = {
+        "account_name": AZURITE_ACCOUNT,
+        "account_key": AZURITE_KEY,
+        "endpoint": f"http://127.0.0.1:{port}/{AZURITE_ACCOUNT}",
+        "client_options": {"allow_http": True},
+    }
+    env = {"MIRROR_OPTIONS": json.dumps(options)}
+    with started(arguments, port, directory / "azurite.log") as process:
+        _make_container(port)
+        yield StoreServer("az", env, port, process, options)
+
+
+def _make_container(port: int) -> None:
+    """Create the container with a signed request, because the client makes none."""
+    date, version = email.utils.formatdate(usegmt=True), "2021-08-06"
+    resource = f"/{AZURITE_ACCOUNT}/{AZURITE_ACCOUNT}/{BUCKET}\nrestype:container"
+    text = f"PUT{chr(10) * 12}x-ms-date:{date}\nx-ms-version:{version}\n{resource}"
+    signed = hmac.new(base64.b64decode(AZURITE_KEY), text.encode(), hashlib.sha256).digest()
+    request = urllib.request.Request(
+        f"http://127.0.0.1:{port}/{AZURITE_ACCOUNT}/{BUCKET}?restype=container",
+        method="PUT",
+        headers={
+            "x-ms-date": date,
+            "x-ms-version": version,
+            "Authorization": f"SharedKey {AZURITE_ACCOUNT}:{base64.b64encode(signed).decode()}",
+            "Content-Length": "0",
+        },
+    )
+    urllib.request.urlopen(request, timeout=60).close()
