@@ -18,9 +18,9 @@ from ckptkit.run.commit import begin_writing
 from ckptkit.run.verify import digest_name
 from ckptkit.storage.files import FileSystem, storage_errors
 
-PART_BYTES = 16 * 1024 * 1024
+PART_BYTES = 8 * 1024 * 1024
 CONNECTIONS = 4
-"""Parts that are in memory at the same time, at most 64 MB together."""
+"""Parts that are in memory at the same time. The client keeps a second copy while one arrives."""
 
 
 def fetch_checkpoint(
@@ -89,7 +89,7 @@ def _fetch_file(
     """Fetch a file with several connections; return its digest."""
     digest = xxhash.xxh3_128()
     starts = deque(range(0, stored.size_bytes, PART_BYTES))
-    coming: deque[Future[bytes]] = deque()
+    coming: deque[Future[bytes | memoryview]] = deque()
     with (
         storage_errors("write", path),
         path.open("xb", buffering=0) as file,
@@ -108,7 +108,7 @@ def _fetch_file(
     return digest_name(digest)
 
 
-def _write_all(descriptor: int, data: bytes) -> None:
+def _write_all(descriptor: int, data: bytes | memoryview) -> None:
     rest = memoryview(data)
     while rest:
         rest = rest[os.write(descriptor, rest) :]

@@ -70,7 +70,7 @@ class Objects(Protocol):
         """
         ...
 
-    def read_range(self, key: str, start: int, length: int) -> bytes:
+    def read_range(self, key: str, start: int, length: int) -> bytes | memoryview:
         """Return `length` bytes of an object from `start` on.
 
         Raises:

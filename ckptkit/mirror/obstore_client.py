@@ -111,11 +111,12 @@ class ObstoreObjects:
         with self._errors("read", key):
             return bytes(self._client.get(self._store, key).bytes())
 
-    def read_range(self, key: str, start: int, length: int) -> bytes:
+    def read_range(self, key: str, start: int, length: int) -> bytes | memoryview:
         if not length:
             return b""
         with self._errors("read", key):
-            return bytes(self._client.get_range(self._store, key, start=start, length=length))
+            # A view, not a copy: several parts are in memory at the same time.
+            return memoryview(self._client.get_range(self._store, key, start=start, length=length))
 
     def sizes(self, prefix: str) -> dict[str, int]:
         with self._errors("list", prefix):

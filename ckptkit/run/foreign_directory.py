@@ -27,6 +27,7 @@ OF_A_RUN = frozenset(
         "journal",
         "lock",
         "log",
+        "mirror.json",
         "pins",
         "quarantine",
         "seed",
