@@ -15,7 +15,15 @@ import msgspec
 from ckptkit.errors import ConfigError
 
 PREFIX = "CKPTKIT_"
-NO_SETTINGS = frozenset({"CKPTKIT_LAUNCHER", "CKPTKIT_CONFIG", "CKPTKIT_EXPORT", "CKPTKIT_AUDIT"})
+NO_SETTINGS = frozenset(
+    {
+        "CKPTKIT_AUDIT",
+        "CKPTKIT_CACHE",
+        "CKPTKIT_CONFIG",
+        "CKPTKIT_EXPORT",
+        "CKPTKIT_LAUNCHER",
+    }
+)
 """Environment variables with the prefix `CKPTKIT_` that are not settings of the launcher."""
 
 _Secs = Annotated[float, msgspec.Meta(ge=0)]

@@ -246,5 +246,5 @@ class RunMirror:
         ]
 
     def release(self) -> None:
-        """Upload the last lines of the journal, and release the run on the store."""
+        """Release the run on the store."""
         self.holder.release()

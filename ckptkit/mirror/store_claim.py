@@ -111,6 +111,7 @@ class StoreClaimHolder:
         self._objects, self._clock = objects, clock
         self.number, self.lease_secs = number, lease_secs
         self._beats = 0
+        self._is_taken = False
 
     def take(self, highest: int) -> None:
         """Create the claim.
@@ -138,6 +139,7 @@ class StoreClaimHolder:
             key, data = claim_key(number), encode_record(claim)
             if not create_once(self._objects, key, data, self._clock):
                 self._raise_lost(number)
+        self._is_taken = True
         self.check()
         self.beat()
 
@@ -185,6 +187,10 @@ class StoreClaimHolder:
         self._objects.put(alive_key(self.number), f"{self._beats}".encode())
 
     def release(self) -> None:
-        """Release the run, so that the next process does not have to wait."""
-        with suppress(StorageError):
-            self._objects.put(alive_key(self.number), RELEASED)
+        """Release the run, so that the next process does not have to wait.
+
+        Does nothing if this process never had the claim: the number is then another process's.
+        """
+        if self._is_taken:
+            with suppress(StorageError):
+                self._objects.put(alive_key(self.number), RELEASED)

@@ -10,11 +10,13 @@ import pytest
 
 from ckptkit.errors import CheckpointError, ConfigError, CorruptCheckpointError, RunLockedError
 from ckptkit.layout import CheckpointName, RunLayout
-from ckptkit.mirror.store_layout import ASIDE, DATA, QUARANTINE, CommitName
+from ckptkit.mirror.store_claim import StoreClaimHolder
+from ckptkit.mirror.store_layout import ASIDE, DATA, QUARANTINE, CommitName, alive_key
 from ckptkit.mirror.stored_commits import list_visible
 from ckptkit.policies import KeepEveryNSteps, KeepLatest
 from ckptkit.run.checkpoint_catalog import list_checkpoints
 from ckptkit.run.verify import verify
+from ckptkit.testing import FakeClock
 from tests.mirror.store_lives import (
     Life,
     check_nothing_is_left_over,
@@ -61,7 +63,7 @@ def test_a_fault_at_every_request(new_directory, earlier, kind):
     before = after_one_life(new_directory, earlier) if earlier else MemoryBucket()
     calm = MemoryObjects(copy.deepcopy(before))
     assert live(Life(calm, new_directory(), steps=3)) is None
-    assert len(calm.requests) > 40
+    assert len(calm.requests) > 30
     met = 0
     for at in range(1, len(calm.requests) + 3):
         bucket = copy.deepcopy(before)
@@ -114,11 +116,11 @@ def test_a_sleeper_changes_nothing(new_directory):
 
         sleeper = Life(MemoryObjects(bucket, sleep), new_directory(), steps=3)
         error = live(sleeper)
-        confirmed_before = [step for step in sleeper.confirmed if step > other.at]
         if error is not None:
             request = sleeper.objects.requests[at - 1]
             assert isinstance(error, RunLockedError), (at, request, error)
-            assert not confirmed_before
+            # What it takes for confirmed is what the other one has resumed from.
+            assert max(sleeper.confirmed, default=1) <= other.at - 2, (at, request)
             now = seen_by_readers(bucket)
             if request.startswith("delete checkpoints/"):
                 # The one deletion that was under way: of what both policies give up.
@@ -152,6 +154,18 @@ def test_two_starts_at_every_pair_of_requests(new_directory):
             other.step()
             other.close()
             resume(bucket, new_directory(), 1)
+
+
+def test_who_was_too_slow_does_not_release_the_claim_of_another():
+    objects, clock = MemoryObjects(MemoryBucket()), FakeClock()
+    first, second = (StoreClaimHolder(objects, 1, clock, 60.0) for _ in range(2))
+    first.take(0)
+    with pytest.raises(RunLockedError):
+        second.take(0)
+    second.release()
+    assert objects.read(alive_key(1)) == b"1"
+    first.release()
+    assert objects.read(alive_key(1)) == b"released"
 
 
 def test_an_unchanged_file_is_sent_once(new_directory):
