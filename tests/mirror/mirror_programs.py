@@ -21,15 +21,17 @@ BATCHES = 6
 
 
 class KillsItself(keras.callbacks.Callback):
-    """Sends SIGKILL to its process before a batch, counted over all epochs of this process."""
+    """Sends SIGKILL to its process when so many batches are done, counted over all attempts.
+
+    It keeps no state of its own, which a resume would restore.
+    """
 
     def __init__(self, at: int) -> None:
         super().__init__()
-        self._left = at
+        self._at = at
 
     def on_train_batch_begin(self, batch: int, logs: Any = None) -> None:
-        self._left -= 1
-        if not self._left:
+        if int(self.model.optimizer.iterations) >= self._at:
             os.kill(os.getpid(), signal.SIGKILL)
 
 
@@ -41,7 +43,7 @@ def _digest(arrays: list[np.ndarray]) -> str:
 
 
 def fit(
-    run: str, url: str | None, epochs: int = 3, kill_at: int = 0, seed: int = 1, width: int = 8
+    run: str, url: str | None, epochs: int = 3, kill_at: int = -1, seed: int = 1, width: int = 8
 ) -> dict[str, Any]:
     """Train with Dropout, BatchNormalization and a shuffled dataset; return what came out."""
     keras.utils.set_random_seed(seed)
@@ -64,7 +66,7 @@ def fit(
             run, save=ckptkit.EveryNSteps(2), export=False, exact="require", mirror=mirror
         )
     ]
-    if kill_at:
+    if kill_at >= 0:
         callbacks.append(KillsItself(kill_at))
     history = model.fit(dataset, epochs=epochs, callbacks=callbacks, verbose=0)
     return {
