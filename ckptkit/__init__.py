@@ -45,6 +45,7 @@ _HOMES = {
     "ckptkit.preemption.policy": ("Preemption",),
     "ckptkit.report.run_view": ("Run", "open_run"),
     "ckptkit.run.checkpoint_catalog": ("Checkpoint",),
+    "ckptkit.mirror.mirror_settings": ("Mirror",),
     "ckptkit.export.export_saved_model": ("export_saved_model",),
     "ckptkit.export.export_spec": ("ExportSpec",),
     "ckptkit.load.exported_model": ("ExportedModel", "load_exported"),
@@ -94,6 +95,7 @@ __all__ = [
     "KeepEveryNSteps",
     "KeepLatest",
     "KeepPolicy",
+    "Mirror",
     "NoAnchors",
     "OnBest",
     "Preempted",
@@ -140,6 +142,7 @@ if TYPE_CHECKING:
     from ckptkit.load.weight_loading import WeightsReport, load_weights
     from ckptkit.manager import CheckpointManager
     from ckptkit.manager.tensorflow_manager import TensorFlowManager
+    from ckptkit.mirror.mirror_settings import Mirror
     from ckptkit.policies.adaptive_saves import Adaptive
     from ckptkit.policies.adopt import Adopt
     from ckptkit.policies.anchor_policies import (

@@ -131,6 +131,10 @@ class RunLayout:
         return self.control / "request.json"
 
     @property
+    def mirror_record(self) -> Path:
+        return self.root / "mirror.json"
+
+    @property
     def log(self) -> Path:
         return self.root / "log" / "training.log"
 
@@ -190,9 +194,10 @@ def run_layout(directory: str | os.PathLike[str]) -> RunLayout:
     if (url := url_of(directory)) is not None:
         raise ConfigError(
             f"A run directory is a path on a mounted file system. Received the URL {url!r}. "
-            "Mount storage that outlives the machine (a persistent disk, NFS, a bucket mount) "
-            "and name a "
-            f"directory on it; copying to object stores is not built in yet."
+            "Mount storage that outlives the machine (a persistent disk, NFS) and name a directory "
+            "on it. Or name any directory, and give the URL of S3, Google Cloud Storage or Azure "
+            "as the run's mirror: CheckpointCallback('runs/x', mirror='s3://bucket/runs/x'). "
+            "Commands read directories only."
         )
     return RunLayout(path)
 
@@ -203,6 +208,21 @@ def url_of(directory: str | os.PathLike[str]) -> str | None:
     as_path = not isinstance(directory, str) and _URL_AS_PATH.match(text)
     is_url = _URL.match(text) or (as_path and not os.path.lexists(text.partition("/")[0]))
     return text if is_url else None
+
+
+def expanded_url(url: str) -> str:
+    """Return a URL with `$VAR` replaced.
+
+    Raises:
+        ConfigError: If it names an environment variable that is not set.
+    """
+    text = os.path.expandvars(url)
+    if unset := _VARIABLE.search(text):
+        raise ConfigError(
+            f"The URL {url} names the environment variable {unset[0]}, which is not set. Set it, "
+            "or write the URL itself."
+        )
+    return text
 
 
 def expanded(path: str | os.PathLike[str]) -> Path:

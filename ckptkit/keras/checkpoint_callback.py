@@ -34,10 +34,12 @@ class CheckpointCallback(keras.callbacks.Callback):
     """Makes `model.fit` resumable: one line in a plain list of callbacks.
 
     Args:
-        directory: the run directory; or a `CheckpointManager`, and then only `export` may be given
-            as well. `{trial}` in a directory, as in `"runs/{trial}"`, gives each training with a
-            copy of this callback its own run: the id of Keras Tuner's trial, or a digest of the
-            model's settings, the arguments of `compile`, and the data.
+        directory: the run directory; or the URL of a place on an object store, such as
+            `"s3://bucket/runs/x"`, with a cache below `CKPTKIT_CACHE` or `~/.cache/ckptkit`; or a
+            `CheckpointManager`, and then only `export` may be given as well. `{trial}` in a
+            directory, as in `"runs/{trial}"`, gives each training with a copy of this callback its
+            own run: the id of Keras Tuner's trial, or a digest of the model's settings, the
+            arguments of `compile`, and the data.
         export: True (default) publishes a SavedModel in `<run>/export/<version>/` when training
             ends; False publishes nothing. A path names another directory. An `ExportSpec` sets
             signatures, a sample, the best weights and more. With `CKPTKIT_EXPORT=0` in the
@@ -97,6 +99,8 @@ class CheckpointCallback(keras.callbacks.Callback):
             checked = make_options(directory, {}, **self._options)
             # Made absolute now, because the program may change its working directory before fit.
             directory = checked.layout.root
+            if checked.mirror is not None:  # which the directory may have named
+                self._options["mirror"] = checked.mirror
             self._options = with_absolute_paths(self._options)
         self._given = directory
         self._export = as_spec(export)

@@ -17,7 +17,15 @@ from ckptkit.errors import ConfigError
 _PACKAGED = Path(__file__).with_name("configs")
 
 PREFIX = "CKPTKIT_"
-NO_SETTINGS = frozenset({"CKPTKIT_LAUNCHER", "CKPTKIT_CONFIG", "CKPTKIT_EXPORT", "CKPTKIT_AUDIT"})
+NO_SETTINGS = frozenset(
+    {
+        "CKPTKIT_AUDIT",
+        "CKPTKIT_CACHE",
+        "CKPTKIT_CONFIG",
+        "CKPTKIT_EXPORT",
+        "CKPTKIT_LAUNCHER",
+    }
+)
 """Environment variables with the prefix `CKPTKIT_` that are not settings of the launcher."""
 
 _Secs = Annotated[float, msgspec.Meta(ge=0)]

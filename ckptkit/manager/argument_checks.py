@@ -10,6 +10,7 @@ import tensorflow as tf
 
 from ckptkit.errors import ConfigError
 from ckptkit.layout import TRIAL
+from ckptkit.mirror.mirror_settings import Mirror
 from ckptkit.position import whole_number
 from ckptkit.session.session import Session
 
@@ -135,3 +136,21 @@ def number_to_save(step: Any, checkpoint_number: Any, session: Session) -> int:
             "number of the step: manager.save(step). Received: no number."
         )
     return session.position.step + 1
+
+
+def check_durable(durable: Any, mirror: Mirror | None) -> None:
+    """Check the level of durability that a call asks for.
+
+    Raises:
+        ConfigError: If it is unknown, or the run has no mirror.
+    """
+    if durable not in ("local", "remote"):
+        raise ConfigError(
+            "durable says how safe a checkpoint has to be. Expected 'local' (in the run directory) "
+            f"or 'remote' (on the object store, too). Received: durable={durable!r}."
+        )
+    if durable == "remote" and mirror is None:
+        raise ConfigError(
+            "durable='remote' waits for an object store, and this run has no mirror. Give one: "
+            "CheckpointManager(directory, state, mirror='s3://bucket/runs/x')."
+        )

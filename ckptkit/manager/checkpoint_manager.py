@@ -12,6 +12,7 @@ import tensorflow as tf
 
 from ckptkit.errors import CheckpointNotFoundError, ConfigError
 from ckptkit.manager.argument_checks import (
+    check_durable,
     check_no_template,
     check_not_in_function,
     check_step,
@@ -41,7 +42,9 @@ class CheckpointManager(TrainingLoops):
     checkpoint; the end of the block closes it.
 
     Args:
-        directory: the run directory; it is created if it does not exist.
+        directory: the run directory; it is created if it does not exist. Or the URL of a place on
+            an object store, such as `"s3://bucket/runs/x"`, to which the run is copied; its
+            directory is then a cache below `CKPTKIT_CACHE` or `~/.cache/ckptkit`.
         state: all objects that training changes, by name, or a `tf.train.Checkpoint` of them:
             Keras models (built) and optimizers,
             tf.Variables, tf.Modules, iterators of tf.data, random generators, lookup tables,
@@ -249,6 +252,7 @@ class CheckpointManager(TrainingLoops):
         metrics: Mapping[str, Any] | None = None,
         *,
         checkpoint_number: int | None = None,
+        durable: str = "local",
     ) -> bool:
         """Save the current state now, regardless of the policy, and serve a request to stop.
 
@@ -257,6 +261,8 @@ class CheckpointManager(TrainingLoops):
                 run's; a loop over `steps`, `epochs` or `data` has to pass it.
             checkpoint_number: another name of `step`.
             metrics: what was measured at this step; numbers or scalar tensors.
+            durable: `"local"` (default) leaves the rest to background threads; `"remote"` waits
+                until the checkpoint is on the object store of the run's mirror.
 
         Returns:
             True.
@@ -264,12 +270,14 @@ class CheckpointManager(TrainingLoops):
         Raises:
             StorageError: If the disk refuses; earlier checkpoints are untouched.
             BackgroundSaveError: If a save failed in the background since the last check; this
-                step is not saved then, unless a stop was requested.
+                step is not saved then, unless a stop was requested. Also if the upload failed.
+            RunLockedError: If another machine has taken the run on the object store.
             ConfigError: If the run is not open, the step lies before the run's, or the turn of a
-                later step has trained already.
+                later step has trained already. Also if `durable` is `"remote"` without a mirror.
             Preempted: After a request to stop, with the state saved.
         """
         check_not_in_function("save")
+        check_durable(durable, self._options.mirror)
         session = self._slot.opened()
         step = number_to_save(step, checkpoint_number, session)
         session.loop.advance_to(step, metrics)
@@ -277,6 +285,8 @@ class CheckpointManager(TrainingLoops):
         if not session.stopping.requested:
             session.saves.saver.check()
         session.saves.save("asked for")
+        if durable == "remote":
+            session.confirm_on_store(None)
         session.stopping.serve()
         return True
 
@@ -305,19 +315,30 @@ class CheckpointManager(TrainingLoops):
         session.loop.between_turns()
         return due
 
-    def wait_until_finished(self, timeout_secs: float | None = None) -> None:
+    def wait_until_finished(
+        self, timeout_secs: float | None = None, *, durable: str = "local"
+    ) -> None:
         """Wait until all saves are committed.
 
         Args:
             timeout_secs: the longest time to wait, in seconds; None for no limit.
+            durable: `"local"` (default) waits for the run directory; `"remote"` also waits until
+                the newest checkpoint is on the object store of the run's mirror.
 
         Raises:
-            BackgroundSaveError: If a save failed in the background, or there was no space for the
-                newest one.
-            ConfigError: If the run is not open, or inside a tf.function.
+            BackgroundSaveError: If a save failed in the background, there was no space for the
+                newest one, or it could not be uploaded in time.
+            RunLockedError: If another machine has taken the run on the object store.
+            ConfigError: If the run is not open, or inside a tf.function. Also if `durable` is
+                `"remote"` without a mirror.
         """
         check_not_in_function("wait_until_finished")
-        self._slot.opened().saves.saver.confirm(timeout_secs)
+        check_durable(durable, self._options.mirror)
+        session = self._slot.opened()
+        if durable == "remote":
+            session.confirm_on_store(timeout_secs)
+        else:
+            session.saves.saver.confirm(timeout_secs)
 
     # -- looking
 

@@ -35,6 +35,7 @@ OF_A_RUN = frozenset(
         "journal",
         "lock",
         "log",
+        "mirror.json",
         "pins",
         "quarantine",
         "seed",

@@ -54,6 +54,8 @@ def _record_end(session: SessionBase, remote: RemoteControl, error: BaseExceptio
         )
     # A failure in the background is raised here; the journal then records no regular end.
     session.saves.saver.wait()
+    if error is None and session.mirror is not None:
+        session.mirror.finish()
     remote.report_end(outcome, error)
     # A program that was interrupted after its end may be run again with new objects.
     if outcome == "finished" and error is None:

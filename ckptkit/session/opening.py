@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
+from functools import partial
 
+from ckptkit.mirror.mirror_session import MirrorSession
 from ckptkit.ownership.fenced_file_system import FencedFiles
 from ckptkit.ownership.run_lock import RunLock
 from ckptkit.run.fresh_start import (
@@ -35,12 +37,14 @@ class OpenedRun:
         phases: the phases of the session; their stopwatch has run since the attempt began.
         fresh_labels: the labels of all fresh starts of the run; None if they are not known for
             certain.
+        mirror: the mirror of the run, or None.
     """
 
     options: RunOptions
     target: SaveContext
     phases: PhaseMachine
     fresh_labels: tuple[str, ...] | None
+    mirror: MirrorSession | None = None
 
 
 def open_run(options: RunOptions, resources: ExitStack) -> OpenedRun:
@@ -62,16 +66,26 @@ def open_run(options: RunOptions, resources: ExitStack) -> OpenedRun:
     options = with_directions(options)
     layout, clock = options.layout, options.clock
     check_directory(layout)
+    mirror = None
+    if options.mirror is not None:
+        mirror = MirrorSession(options.mirror, layout, options.files, clock)
+    # Also before any change on disk: the place on the store may be wrong.
+    least = mirror.look() if mirror else 1
     make_checkpoints(options.files, layout)
     warn_about_bucket_mount(layout.root)
     # The attempt gets the number of the claim. Journals may be older than all claims, and no two
     # attempts may have the same number.
-    lock = RunLock(options.files, layout, clock, at_least=next_attempt(layout, options.files))
+    least = max(least, next_attempt(layout, options.files))
+    lock = RunLock(options.files, layout, clock, at_least=least)
     resources.callback(lock.release)
     lock.keep_alive()
+    if mirror:
+        # Before recovery: what is fetched belongs to the run like everything else in it.
+        mirror.claim(lock.number, resources)
     # From here on, each change first checks the ownership: this process may be paused, and continue
     # after another process has taken over the run.
-    options = replace(options, files=FencedFiles(options.files, lock.check))
+    check = partial(_check_owned, lock, mirror) if mirror else lock.check
+    options = replace(options, files=FencedFiles(options.files, check))
     # On a full disk the journal gets space only after `recover` has removed leftovers of killed
     # saves, and only the owner of the run may do that.
     journal = DeferredJournal(options.files, layout, clock, lock.number)
@@ -88,6 +102,18 @@ def open_run(options: RunOptions, resources: ExitStack) -> OpenedRun:
     labels = labels_to_record(layout, options.files)
     # Earlier claims are removed last. If recovery is interrupted, the next owner still needs them.
     lock.settle()
+    if mirror:
+        mirror.start(journal, options.keep, resources)
     index = CheckpointIndex(layout, lock.number)
     target = SaveContext(options.files, index, journal, options.keep)
-    return OpenedRun(options, target, phases, labels)
+    return OpenedRun(options, target, phases, labels, mirror)
+
+
+def _check_owned(lock: RunLock, mirror: MirrorSession) -> None:
+    """Check that this process still owns the run, in its directory and on the object store.
+
+    Raises:
+        RunLockedError: If another process has taken it.
+    """
+    lock.check()
+    mirror.check()

@@ -12,12 +12,18 @@ import os
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal, TypedDict, TypeVar, Unpack
+from typing import TYPE_CHECKING, Any, Literal, TypedDict, TypeVar, Unpack
 
 from ckptkit.clock import Clock, SystemClock
 from ckptkit.errors import ConfigError
-from ckptkit.layout import RunLayout, literal_braces, run_layout
+from ckptkit.layout import TRIAL, RunLayout, literal_braces, run_layout
 from ckptkit.log import logger
+from ckptkit.mirror.mirror_settings import (
+    Mirror,
+    cache_directory,
+    check_mirror,
+    mirror_in_place,
+)
 from ckptkit.policies import (
     Adaptive,
     Adopt,
@@ -35,10 +41,12 @@ from ckptkit.preemption.policy import Preemption
 from ckptkit.restore.hyperparameter_comparison import check_changed
 from ckptkit.run.audit_instructions import instructions_of
 from ckptkit.run.audit_path_redirect import path_to_write
-from ckptkit.run.verify import Depth
 from ckptkit.storage.files import FileSystem
 from ckptkit.tensorboard.event_file_repair import check_directory
 from ckptkit.tracking.hyperparameters import check_hparams
+
+if TYPE_CHECKING:
+    from ckptkit.run.verify import Depth
 
 C = TypeVar("C")
 
@@ -91,6 +99,9 @@ class CallbackOptions(TypedDict, total=False):
             previous files stay there under names that TensorBoard does not read. A failure is
             logged and training continues. If one process trains several runs at once, give each its
             own directory, such as `"logs/<run>"`.
+        mirror: a place on an object store to which checkpoints are copied behind training, such as
+            `"s3://bucket/runs/x"`, or a `Mirror`; by default none. A start with an empty directory
+            fetches the newest checkpoint from there.
     """
 
     save: SavePolicy | None
@@ -106,6 +117,7 @@ class CallbackOptions(TypedDict, total=False):
     adopt: str | os.PathLike[str] | Adopt | None
     anchors: AnchorPolicy | None
     tensorboard: str | os.PathLike[str] | None
+    mirror: str | Mirror | None
 
 
 class ManagerOptions(CallbackOptions, total=False):
@@ -145,6 +157,7 @@ class RunOptions:
     adopt: Adopt | None = None
     anchors: AnchorPolicy
     tensorboard: Path | None
+    mirror: Mirror | None
     clock: Clock
     files: FileSystem
 
@@ -155,14 +168,28 @@ def make_options(
     """Check the options of a run, and fill in the defaults.
 
     Args:
-        directory: the run directory.
+        directory: the run directory, or a URL of an object store. The run is then copied to that
+            place, and its directory is a cache; see `cache_directory`.
         state: what is saved, by name.
         **given: see `ManagerOptions`; None is the default.
 
     Raises:
         ConfigError: If a value is invalid.
     """
+    if (in_place := mirror_in_place(directory)) is not None:
+        if given.get("mirror") is not None:
+            raise ConfigError(
+                "A run that is named by a URL is copied to that place. Received a URL and also "
+                f"mirror={given['mirror']!r}: name a directory, or leave mirror out."
+            )
+        given["mirror"] = in_place
+        directory = cache_directory(in_place.place, os.environ)
     layout = layout_of(directory)
+    if TRIAL in os.fspath(directory) and given.get("mirror") is not None:
+        raise ConfigError(
+            f"A directory with {TRIAL} is one run for each training, and a mirror is the place of "
+            "one run. Name a directory without it, or leave mirror out."
+        )
     if (name := literal_braces(directory)) is not None:
         logger.warning(
             "the name of the directory %r contains %s literally. If its value is meant, write an "
@@ -184,6 +211,8 @@ def make_options(
     if (instructions := instructions_of(os.environ)) is not None:
         checked["save"] = checked["save"] | SpreadSaves(instructions.every)
         checked["keep"] = checked["keep"] | SpreadKeeps(instructions.every)
+        # It trains copies of the run, which must not touch the place of the run itself.
+        checked["mirror"] = None
     return RunOptions(layout=layout, state=dict(state), **checked)
 
 
@@ -271,6 +300,7 @@ _CHECKS: dict[str, Callable[[Any], Any]] = {
         "anchors", AnchorPolicy, AdaptiveAnchors(), "ckptkit.AdaptiveAnchors(redraw_secs=60)"
     ),
     "tensorboard": check_directory,
+    "mirror": check_mirror,
     "clock": lambda clock: clock or SystemClock(),
     "files": lambda files: files or FileSystem(),
 }

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any
 
@@ -22,6 +23,8 @@ from ckptkit.session.tensorboard_hook import TensorBoardHook
 from ckptkit.session.tracked_state import TrackedState
 
 if TYPE_CHECKING:
+    from ckptkit.mirror.mirror_session import MirrorSession
+    from ckptkit.run.manifest import Manifest
     from ckptkit.session.reserve_snapshot import PartialTurn
     from ckptkit.session.snapshot_writer import Taken
 
@@ -40,6 +43,7 @@ class SessionBase:
         resume: finds and restores checkpoints.
         loop: counts the turns of the program's own loops.
         stopping: receives and serves requests to stop.
+        mirror: copies the run to an object store, or None.
     """
 
     options: RunOptions
@@ -52,6 +56,7 @@ class SessionBase:
     resume: Resume
     loop: LoopProgress
     stopping: Stopping
+    mirror: MirrorSession | None
 
     # -- creation
 
@@ -65,12 +70,13 @@ class SessionBase:
         options, target, phases = opened.options, opened.target, opened.phases
         journal = target.journal
         tracked, stopwatch = self.tracked, phases.stopwatch
+        self.mirror = opened.mirror
         self.options, self.journal, self.phases = options, journal, phases
         self.progress = RunProgress(phases)
         self.exactness = Exactness(options.exact, journal)
         changes = HyperparameterConflicts(options, tracked.now)
         self.resume = Resume(options, journal, tracked, changes, self.exactness, stopwatch)
-        saver = Saver(options, target, tracked.tracker, stopwatch, logs.summaries.saved)
+        saver = Saver(options, target, tracked.tracker, stopwatch, self._after_commit(logs))
         self.saves = SaveCoordinator(
             options,
             journal,
@@ -93,6 +99,37 @@ class SessionBase:
             self.saves,
             options.clock.monotonic,
         )
+
+    def _after_commit(self, logs: TensorBoardHook) -> Callable[[Manifest, int, float, float], None]:
+        """Return what is called after each commit of a checkpoint."""
+        mirror = self.mirror
+        if mirror is None:
+            return logs.summaries.saved
+
+        def committed(
+            manifest: Manifest, new_bytes: int, stall_secs: float, write_secs: float
+        ) -> None:
+            mirror.notify()
+            logs.summaries.saved(manifest, new_bytes, stall_secs, write_secs)
+
+        return committed
+
+    def confirm_on_store(self, timeout_secs: float | None) -> None:
+        """Wait until the newest save is committed and on the object store.
+
+        Raises:
+            BackgroundSaveError: If the save or its upload failed, or the time is over.
+            RunLockedError: If another machine has taken the run on the object store.
+        """
+        end = None if timeout_secs is None else time.monotonic() + timeout_secs
+        self.saves.saver.confirm(timeout_secs)
+        if self.mirror is not None:
+            self.mirror.wait(None if end is None else max(end - time.monotonic(), 0.0))
+
+    def upload_in_time(self, left_secs: float | None) -> None:
+        """Wait for the mirror before the machine goes away; see `MirrorSession.finish_in_time`."""
+        if self.mirror is not None:
+            self.mirror.finish_in_time(left_secs)
 
     # -- phase and progress
 

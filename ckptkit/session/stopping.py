@@ -57,6 +57,10 @@ class Stoppable(Protocol):
         """Pass a snapshot to the writer; by default one of the current state."""
         ...
 
+    def upload_in_time(self, left_secs: float | None) -> None:
+        """Wait until the mirror of the run has the last save, if there is time for that."""
+        ...
+
     def partial_turn(self) -> PartialTurn | None:
         """Return what can be saved if a turn is left in its middle; None if nothing was left."""
         ...
@@ -150,6 +154,10 @@ class Stopping:
         self._grace_secs, self._deadline = left_secs, time.monotonic() + left_secs
         self._schedule_last_resort()
 
+    def _left_secs(self) -> float:
+        assert self._deadline is not None
+        return self._deadline - time.monotonic()
+
     @property
     def requested(self) -> bool:
         """Whether the run has to stop at its next safe point."""
@@ -196,6 +204,7 @@ class Stopping:
                     at = self._save_before_the_end(request, taken, at)
         # Raises what failed, in this save or an earlier one: then nobody is told that all is safe.
         self._saver.wait()
+        session.upload_in_time(None if self._deadline is None else self._left_secs())
         self._journal.record(
             events.RunPreempted(
                 step=at.step,
@@ -300,7 +309,7 @@ class Stopping:
         """
         write_secs = None if self._deadline is None else self._saver.write_secs_now(taken)
         decision = decide(
-            left_secs=None if self._deadline is None else self._deadline - time.monotonic(),
+            left_secs=None if self._deadline is None else self._left_secs(),
             write_secs=write_secs,
             writing_for_secs=self._saver.writing_for_secs,
         )

@@ -92,15 +92,11 @@ def expect(refused, kind, *words, errno=None):
 @pytest.mark.parametrize(
     "url",
     [
-        "gs://bucket/run",
-        "s3://bucket/run",
-        "az://container/run",
         "hdfs://host/run",
-        "S3://b",
         "file:///tmp/run",
     ],
 )
-def test_an_object_stores_url_is_refused_before_anything_is_made(program, tmp_path, url):
+def test_a_url_is_refused_before_anything_is_made(program, tmp_path, url):
     said = program(
         """
     say(manager=refused(manager, sys.argv[2]),
@@ -113,6 +109,25 @@ def test_an_object_stores_url_is_refused_before_anything_is_made(program, tmp_pa
     )
     for received in (said["manager"], said["callback"], said["run"]):
         expect(received, "ConfigError", url, "ount")
+    assert said["made"] == []
+
+
+def test_an_object_stores_url_is_a_run_to_train_and_no_directory_to_read(program, tmp_path):
+    """The constructors look at nothing and make nothing; readers want a directory."""
+    said = program(
+        """
+    urls = ["s3://bucket/run", "gs://bucket/run", "az://container/run"]
+    for url in urls:
+        ckptkit.CheckpointCallback(url)
+    say(manager=refused(manager, "S3://bbb"),
+        runs=[refused(ckptkit.open_run, url) for url in urls],
+        made=os.listdir("."))
+    """,
+        cwd=tmp_path,
+    )
+    expect(said["manager"], "ConfigError", "a place inside the bucket")
+    for received in said["runs"]:
+        expect(received, "ConfigError", "Mount storage")
     assert said["made"] == []
 
 

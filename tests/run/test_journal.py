@@ -200,7 +200,7 @@ def test_what_is_no_event_is_counted_and_passed_over(layout, files, line):
 def test_events_and_fields_of_later_versions_are_skipped(layout, files):
     journal = start_attempt(files, layout, Clock())
     with layout.attempt_journal(1).open("ab") as file:
-        file.write(b'{"v": 2, "event": "mirrored", "time": 0.1, "attempt": 1, "to": "bucket"}\n')
+        file.write(b'{"v": 2, "event": "of_later", "time": 0.1, "attempt": 1, "to": "bucket"}\n')
         file.write(
             b'{"v": 2, "event": "finished", "time": 0.2, "attempt": 1, "step": 9, "epoch": 1, '
             b'"mood": "good"}\n'
@@ -299,7 +299,7 @@ def test_both_ways_read_the_same(line, data):
             "the line has",
         ),
         (b'{"v":1,"event":"finished","step":"x","epoch":1}\n', "Expected `int`, got `str`"),
-        (b'{"v":1,"event":"mirrored","to":[[[[]]]]}\n', None),
+        (b'{"v":1,"event":"of_later","to":[[[[]]]]}\n', None),
         (b'{"v":1,"event":"finished', "malformed"),
     ],
 )

@@ -9,17 +9,30 @@ Every event is a name of this package. A new event needs only its class, in the 
 
 from __future__ import annotations
 
-from ckptkit.run.events import checkpoint_events, launcher_events, stop_events, training_events
+from ckptkit.run.events import (
+    checkpoint_events,
+    launcher_events,
+    mirror_events,
+    stop_events,
+    training_events,
+)
 from ckptkit.run.events.checkpoint_events import *  # noqa: F403
 from ckptkit.run.events.event import EVENT_VERSION as EVENT_VERSION
 from ckptkit.run.events.event import Event as Event
 from ckptkit.run.events.launcher_events import *  # noqa: F403
+from ckptkit.run.events.mirror_events import *  # noqa: F403
 from ckptkit.run.events.stop_events import *  # noqa: F403
 from ckptkit.run.events.training_events import *  # noqa: F403
 
 EVENTS: dict[str, type[Event]] = {
     cls.event: cls
-    for subject in (training_events, checkpoint_events, stop_events, launcher_events)
+    for subject in (
+        training_events,
+        checkpoint_events,
+        mirror_events,
+        stop_events,
+        launcher_events,
+    )
     for cls in vars(subject).values()
     if isinstance(cls, type) and issubclass(cls, Event) and cls is not Event
 }

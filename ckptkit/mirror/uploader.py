@@ -1,0 +1,290 @@
+"""Uploads checkpoints behind training, on a thread of its own."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections import deque
+from functools import partial
+
+from ckptkit.errors import (
+    BackgroundSaveError,
+    CheckpointError,
+    CorruptCheckpointError,
+    RunLockedError,
+    StorageError,
+)
+from ckptkit.layout import MANIFEST, CheckpointName, RunLayout
+from ckptkit.log import logger, size
+from ckptkit.mirror.small_files import SmallFiles
+from ckptkit.mirror.store_claim import StoreClaimHolder
+from ckptkit.mirror.stored_commits import StoredCommits
+from ckptkit.mirror.upload_plan import to_remove, to_upload
+from ckptkit.ownership.reader_leases import held, is_leaving
+from ckptkit.policies import Candidate, KeepPolicy
+from ckptkit.run import events
+from ckptkit.run.checkpoint_catalog import Checkpoint, candidate_of, list_checkpoints, list_names
+from ckptkit.run.journal import Journal
+from ckptkit.run.pins import pinned
+from ckptkit.threads import start_thread
+
+SYNC_SECS = 60.0
+"""Seconds between two uploads of the journal, and after a failure until the next try."""
+
+WARN_SECS = 600.0
+
+_PATIENCE_SECS = 10.0
+"""Seconds that `close` waits for an upload in progress."""
+
+
+class Uploader:
+    """Uploads the checkpoints of a run, newest first, and applies the keep policy on the store.
+
+    It keeps no queue. Each time it looks at what the directory has and the store has not, so a save
+    that another one has replaced is never sent.
+
+    Args:
+        layout: the run.
+        commits: the commits on the store.
+        small_files: the small files of the run.
+        claim: the claim of this process on the store.
+        journal: the journal of the attempt.
+        policy: decides which checkpoints stay on the store.
+        unsent: checkpoints that readers of the store would not see, which are not uploaded.
+
+    Attributes:
+        lost: the error that ended all uploads, because another process has the run.
+    """
+
+    def __init__(
+        self,
+        layout: RunLayout,
+        commits: StoredCommits,
+        small_files: SmallFiles,
+        claim: StoreClaimHolder,
+        journal: Journal,
+        policy: KeepPolicy,
+        unsent: frozenset[CheckpointName],
+    ) -> None:
+        self._layout, self._commits, self._small_files = layout, commits, small_files
+        self._claim, self._journal, self._policy = claim, journal, policy
+        self._skipped = set(unsent)
+        self._damage: dict[CheckpointName, CorruptCheckpointError] = {}
+        self._state = threading.Condition()
+        self._asked = self._done = 0
+        self._failure: CheckpointError | None = None
+        self._warned_at: float | None = None
+        self._over = threading.Event()
+        self._threads: list[threading.Thread] = []
+        self.lost: RunLockedError | None = None
+        self.speeds: deque[float] = deque(maxlen=5)
+
+    # -- for the session
+
+    def start(self) -> None:
+        """Start the threads for uploads and for signs of life.
+
+        Raises:
+            ThreadRefusedError: If the system allows no further thread.
+        """
+        self._threads.append(start_thread(self._beat, "ckptkit-mirror-beat"))
+        self._threads.append(start_thread(self._run, "ckptkit-mirror"))
+
+    def notify(self) -> None:
+        """Note that the directory has changed; call it on any thread."""
+        with self._state:
+            self._asked += 1
+            self._state.notify_all()
+
+    def wait(self, timeout_secs: float | None = None) -> None:
+        """Wait until the store has everything that the directory has now.
+
+        Raises:
+            BackgroundSaveError: If the upload fails, or the time is over.
+            RunLockedError: If another process has taken the run on the store.
+        """
+        end = None if timeout_secs is None else time.monotonic() + timeout_secs
+        with self._state:
+            self._failure = None
+            self._asked += 1
+            wanted = self._asked
+            self._state.notify_all()
+
+            def is_over() -> bool:
+                return self._done >= wanted or self.lost is not None or self._failure is not None
+
+            left = None if end is None else max(end - time.monotonic(), 0.0)
+            finished = self._state.wait_for(is_over, left)
+            lost, failure = self.lost, self._failure
+        newest = list_names(self._layout)[-1:]
+        if finished and newest:
+            failure = failure or self._damage.get(newest[0])
+        if lost is not None:
+            raise lost
+        if not finished or failure is not None:
+            reason = failure or f"it was not finished within {timeout_secs:g} s"
+            raise BackgroundSaveError(
+                "The newest checkpoint is in the run directory, but not on the object store: "
+                f"{reason}",
+                failure,
+            ) from failure
+
+    def close(self) -> None:
+        """End the threads.
+
+        An upload in progress is awaited for some seconds. If it continues after that, it ends with
+        the process, or commits a checkpoint that is whole.
+        """
+        with self._state:
+            self._over.set()
+            self._state.notify_all()
+        for thread in self._threads:
+            thread.join(_PATIENCE_SECS)
+
+    # -- on the threads
+
+    def _beat(self) -> None:
+        misses = 0
+        while not self._over.wait(self._claim.lease_secs / 4):
+            try:
+                self._claim.beat()
+                misses = 0
+            except StorageError as error:
+                misses += 1
+                logger.debug("sign of life %d to the object store failed: %s", misses, error)
+
+    def _run(self) -> None:
+        while True:
+            with self._state:
+                self._state.wait_for(partial(self._has_changed, self._done), SYNC_SECS)
+                if self._over.is_set():
+                    return
+                asked = self._asked
+            problem = self._try_to_work()
+            with self._state:
+                if self.lost is not None:
+                    self._state.notify_all()
+                    return
+                if problem is None:
+                    self._done = asked
+                self._failure = problem
+                self._state.notify_all()
+                if problem is not None:
+                    # A new checkpoint or a wait is a reason to try again at once.
+                    self._state.wait_for(partial(self._has_changed, asked), SYNC_SECS)
+
+    def _has_changed(self, since: int) -> bool:
+        return self._over.is_set() or self._asked > since
+
+    def _try_to_work(self) -> CheckpointError | None:
+        try:
+            self.work()
+        except RunLockedError as error:
+            logger.error("%s", error)
+            self.lost = error
+            return error
+        except (StorageError, CorruptCheckpointError) as error:
+            self._report(error)
+            return error
+        self._warned_at = None
+        return None
+
+    def _report(self, error: CheckpointError) -> None:
+        now = time.monotonic()
+        if self._warned_at is None or now - self._warned_at >= WARN_SECS:
+            self._warned_at = now
+            logger.warning(
+                "NOT UPLOADED, and training continues. The checkpoints in the run directory are "
+                "safe, and the upload is tried again: %s",
+                error,
+            )
+            missing = self._missing()
+            name = str(missing[0].name) if missing else ""
+            self._journal.record(events.UploadFailed(checkpoint=name, message=str(error)))
+
+    # -- one round of work
+
+    def work(self) -> None:
+        """Upload what is missing, delete what the policy gives up, and upload small files.
+
+        Raises:
+            RunLockedError: If another process has taken the run on the store.
+            StorageError: If the store does not answer, or the disk cannot be read.
+        """
+        with self._claim.asks_if_missing():
+            self._work()
+
+    def _work(self) -> None:
+        while missing := self._missing():
+            self._upload(missing[0])
+            if self._over.is_set():
+                return
+        for name, reason in to_remove(self._policy, self._stored(), self._protected()).items():
+            parsed = CheckpointName.parse(name)
+            assert parsed is not None
+            self._commits.remove(parsed)
+            logger.debug("removed %s from the object store: %s", name, reason)
+        self._small_files.upload()
+
+    def unsent_bytes(self) -> int:
+        """Return the size of the newest checkpoint if the store does not have it, in bytes."""
+        missing = self._missing()
+        return missing[0].head.size_bytes if missing else 0
+
+    def _missing(self) -> list[Checkpoint]:
+        """Return the checkpoints to upload, newest first."""
+        local: dict[str, Checkpoint] = {}
+        candidates: list[Candidate] = []
+        outdated = []
+        for checkpoint in list_checkpoints(self._layout):
+            if checkpoint.name in self._skipped or checkpoint.problem is not None:
+                continue
+            local[str(checkpoint.name)] = checkpoint
+            candidates.append(checkpoint.candidate)
+            if self._is_outdated(checkpoint):
+                outdated.append(str(checkpoint.name))
+        names = to_upload(self._policy, candidates, self._stored(), outdated, self._protected())
+        return [local[name] for name in names]
+
+    def _is_outdated(self, checkpoint: Checkpoint) -> bool:
+        commit = self._commits.find(checkpoint.name)
+        if commit is None or commit.manifest.saved_at == checkpoint.head.saved_at:
+            return False
+        try:
+            return (checkpoint.path / MANIFEST).read_bytes() != commit.record.manifest.encode()
+        except OSError:
+            return False
+
+    def _stored(self) -> list[Candidate]:
+        return [candidate_of(each.manifest) for each in self._commits.commits]
+
+    def _protected(self) -> dict[str, str]:
+        return {str(name): "pinned" for name in pinned(self._layout)}
+
+    def _upload(self, checkpoint: Checkpoint) -> None:
+        began = time.monotonic()
+        with held(self._layout, checkpoint.name):
+            # Retention looks for readers after it has left its mark; see `reader_leases.py`.
+            if is_leaving(self._layout, checkpoint.name) or not checkpoint.path.is_dir():
+                self._skipped.add(checkpoint.name)
+                return
+            try:
+                commit, sent = self._commits.upload(checkpoint.path)
+            except CorruptCheckpointError as error:
+                # The files of the directory are damaged; the next checkpoint is another one.
+                self._skipped.add(checkpoint.name)
+                self._damage[checkpoint.name] = error
+                raise
+        secs = time.monotonic() - began
+        if sent:
+            self.speeds.append(sent / max(secs, 1e-6))
+        self._journal.record(
+            events.Mirrored(
+                checkpoint=str(checkpoint.name),
+                step=checkpoint.step,
+                size_bytes=commit.manifest.size_bytes,
+                sent_bytes=sent,
+                secs=secs,
+            )
+        )
+        logger.debug("uploaded %s (%s in %.1f s)", checkpoint.name, size(sent), secs)

@@ -1,0 +1,15 @@
+"""The servers of this room's tests; they are started once."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import pytest
+
+from tests.support.store_servers import StoreServer, environment, s3_server
+
+
+@pytest.fixture(scope="session")
+def s3(tmp_path_factory: pytest.TempPathFactory) -> Iterator[StoreServer]:
+    with s3_server(tmp_path_factory.mktemp("s3")) as server, environment(server.env):
+        yield server
