@@ -8,7 +8,8 @@ from collections.abc import Mapping
 from types import TracebackType
 from typing import Any, Unpack
 
-from ckptkit.errors import CheckpointNotFoundError, ConfigError
+from ckptkit.compat.tf_coordination import is_lost_worker
+from ckptkit.errors import CheckpointNotFoundError, ConfigError, WorkerLost
 from ckptkit.manager.argument_checks import (
     check_no_template,
     check_not_in_function,
@@ -26,7 +27,7 @@ from ckptkit.session.finished_runs import check_finished_by
 from ckptkit.session.options import CallbackOptions, ManagerOptions, make_options, takes_options
 from ckptkit.session.session import Session
 from ckptkit.tracking.state_check import check_state, ensure_built
-from ckptkit.tracking.strategy_check import check_strategies
+from ckptkit.tracking.strategy_check import check_fit_alone, check_strategies, job_strategy
 
 
 @takes_options(CallbackOptions, ManagerOptions)
@@ -154,6 +155,12 @@ class CheckpointManager(TrainingLoops):
         """
         check_not_in_function("restore")
         self._prepare_state()
+        if job_strategy(self._options.state) is not None:
+            raise ConfigError(
+                "manager.restore() is not supported for several workers: `with manager:` and "
+                "manager.restore_or_initialize() restore the newest checkpoint on all of them. To "
+                "continue from an earlier one, run `ckptkit rollback` before."
+            )
         wanted = None if step is None else self._verified(step)
         self._check_has_checkpoints()  # before anything is created on disk
         self._close_if_saved_after(wanted)
@@ -211,6 +218,11 @@ class CheckpointManager(TrainingLoops):
         self._leave(sys.exc_info()[1])
 
     def _leave(self, error: BaseException | None) -> None:
+        in_job = self._slot.session is not None and self._slot.session.team is not None
+        if in_job and isinstance(error, Exception) and is_lost_worker(error):
+            lost = WorkerLost(f"another worker of this job has ended: {error}")
+            self.close_session(lost)
+            raise lost from error
         # sys.exit() leaves a loop in the same way as break.
         self.close_session(None if is_orderly_exit(error) else error)
 
@@ -251,6 +263,8 @@ class CheckpointManager(TrainingLoops):
         check_not_in_function("save")
         session = self._slot.opened()
         session.loop.advance_to(check_step(step), metrics)
+        if session.team is not None:
+            session.team.meet("manager.save")
         # After a request to stop, this is the last chance to save; `serve` raises that error then.
         if not session.stopping.requested:
             session.saves.saver.check()
@@ -321,7 +335,17 @@ class CheckpointManager(TrainingLoops):
 
     @property
     def run(self) -> StoredRun:
-        """The run as it is stored on disk; waits for the save in progress."""
+        """The run as it is stored on disk; waits for the save in progress.
+
+        Raises:
+            ConfigError: On a worker of a job that is not the first one, which has no run on disk.
+        """
+        if self._slot.session is not None and self._slot.session.cluster.rank != 0:
+            raise ConfigError(
+                "Expected worker 0 to look at the run, because only it has the run directory. "
+                f"Received: a call on worker {self._slot.session.cluster.rank}. Use "
+                "manager.position, which is the same on all workers."
+            )
         if self._slot.session is not None:
             self._slot.session.saves.saver.wait()
         return StoredRun(self._options.layout)
@@ -355,6 +379,7 @@ class CheckpointManager(TrainingLoops):
         # Only this: Keras builds what `fit` trains.
         with reports_failure():
             check_strategies({**self._options.state, **extra})
+            check_fit_alone({**self._options.state, **extra})
         return self._slot.open(self, extra)
 
     def close_session(self, error: BaseException | None) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
@@ -12,8 +11,8 @@ from ckptkit.log import show_by_default
 from ckptkit.session import process_registry
 from ckptkit.session.failure_report import reports_failure
 from ckptkit.session.options import RunOptions
+from ckptkit.session.job_opening import start_session
 from ckptkit.session.session import Session
-from ckptkit.workers.cluster import check_one_worker
 
 
 class SessionSlot:
@@ -65,13 +64,11 @@ class SessionSlot:
                     "callbacks=[ckptkit.CheckpointCallback(manager)]."
                 )
             return self.session
-        with reports_failure():
-            check_one_worker(os.environ)
         show_by_default()
         state = with_extra_state(self._options.state, extra_state)
         process_registry.take_over(layout, owner)
         with reports_failure():
-            self.session = Session(replace(self._options, state=state)).start()
+            self.session = start_session(replace(self._options, state=state))
         process_registry.note_open(layout, owner)
         return self.session
 

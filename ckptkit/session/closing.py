@@ -29,6 +29,8 @@ def close_session(
     with resources:
         try:
             _record_end(session, remote, error)
+            if session.team is not None:
+                session.team.close(error)
         except BaseException as second:
             if error is not None:
                 # The first error is named in the message, because a traceback shows only the cause
@@ -36,6 +38,8 @@ def close_session(
                 second.add_note(f"The run was being closed after {type(error).__name__}: {error}")
             # Nothing may be written into a run after it was closed.
             session.saves.saver.abandon()
+            if session.team is not None:
+                session.team.close(second)
             raise
 
 
@@ -98,6 +102,8 @@ def _save(session: SessionBase, trigger: str) -> None:
     if session.done or session.is_saved(session.position):
         return
     partial = session.partial_turn()
+    if session.team is not None:
+        session.team.meet("a loop that was left")
     if partial is None:
         session.save(trigger)
     elif partial.taken is not None:

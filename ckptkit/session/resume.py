@@ -40,6 +40,7 @@ class Resume:
         stopwatch: the stopwatch of the session.
 
     Attributes:
+        workers: how many workers have saved what is restored here.
         constants_changed: whether the last restore has changed constants of layers. If so, a traced
             step has to be traced again.
     """
@@ -56,6 +57,7 @@ class Resume:
         self._options, self._journal, self._tracked = options, journal, tracked
         self.changes, self._exactness, self._stopwatch = changes, exactness, stopwatch
         self._passed_over: dict[CheckpointName, str] = {}
+        self.workers = 1
         self.constants_changed = False
 
     def newest(self) -> Checkpoint | None:
@@ -101,6 +103,7 @@ class Resume:
             ConfigError: If exactness is required, and other library versions, or a program with
                 another number of replicas, wrote the checkpoint.
         """
+        self._exactness.check_workers(checkpoint, self.workers)
         self._exactness.check_versions(checkpoint)
         self._exactness.check_replicas(checkpoint, self._tracked.replicas)
         # Before the state is restored: a traced step contains optimizer arguments as constants.

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Mapping
+from typing import TYPE_CHECKING
 
 from ckptkit.log import logger, size
 from ckptkit.position import RunPosition
@@ -23,6 +24,9 @@ from ckptkit.writing.checkpoint_writer import (
 from ckptkit.writing.free_memory import available_bytes
 from ckptkit.writing.save_cost import CostMeter
 
+if TYPE_CHECKING:
+    from ckptkit.session.worker_saves import PartSender
+
 COPIES = 1.15
 """The memory that a background save needs, in copies of the state.
 
@@ -40,6 +44,9 @@ class Saver:
         stopwatch: the stopwatch of the session, which measures the time of snapshots.
         on_saved: called after each commit with two durations in seconds: how long training stopped
             for the snapshot, and how long it was written.
+
+    Attributes:
+        snapshots: writes the snapshots, or sends them to the worker of the job that writes.
     """
 
     def __init__(
@@ -53,7 +60,7 @@ class Saver:
         self._options, self._journal = options, target.journal
         self._tracker, self._stopwatch = tracker, stopwatch
         self._on_saved = on_saved
-        self._snapshots = SnapshotWriter(options, target, self._saved)
+        self.snapshots: SnapshotWriter | PartSender = SnapshotWriter(options, target, self._saved)
         self._writer: CheckpointWriter = (
             BackgroundWriter() if options.background else ForegroundWriter()
         )
@@ -75,7 +82,7 @@ class Saver:
                     size(self._copy_bytes),
                 )
                 self._writer.finish()
-            self._snapshots.unwritten = None  # the new snapshot replaces it, also in memory
+            self.snapshots.unwritten = None  # the new snapshot replaces it, also in memory
             began = time.monotonic()
             taken = snapshot.take_snapshot(self._tracker.track_now())
             secs = time.monotonic() - began
@@ -88,9 +95,19 @@ class Saver:
         return self._tracker.iterators_losing_order
 
     @property
+    def is_shared(self) -> bool:
+        """Whether the workers of a job save together."""
+        return not isinstance(self.snapshots, SnapshotWriter) or bool(self.snapshots.collector)
+
+    @property
     def is_writing(self) -> bool:
         """Whether a save is being written."""
         return self._writer.busy
+
+    @property
+    def is_full(self) -> bool:
+        """Whether one save is being written, and another one waits."""
+        return self._writer.full
 
     def state_bytes(self) -> int:
         """Return how much memory the variables of the state take, in bytes."""
@@ -111,7 +128,7 @@ class Saver:
             self._check_memory(taken)
         began = time.monotonic()
         with self._stopwatch.during("saving"):
-            self._writer.submit(self._snapshots.job(taken, manifest, must=must, periodic=periodic))
+            self._writer.submit(self.snapshots.job(taken, manifest, must=must, periodic=periodic))
         self._cost.snapshot_taken(taken.secs + time.monotonic() - began)
 
     def _check_memory(self, taken: Taken) -> None:
@@ -156,12 +173,12 @@ class Saver:
     @property
     def unsaved(self) -> RunPosition | None:
         """The position of the newest save if it could not be written, else None."""
-        return self._snapshots.unsaved
+        return self.snapshots.unsaved
 
     @property
     def unwritten(self) -> Taken | None:
         """The snapshot of the newest save if it could not be written and none was taken since."""
-        return self._snapshots.unwritten
+        return self.snapshots.unwritten
 
     def finish(self) -> None:
         """Wait until nothing is being written; `check` raises a failure later."""
@@ -184,11 +201,11 @@ class Saver:
             BackgroundSaveError: If a save failed, or there was no space for the newest one.
         """
         self.wait(timeout_secs)
-        self._snapshots.check_space()
+        self.snapshots.check_space()
 
     def abandon(self) -> None:
         """Forbid further commits without waiting, because the program must stop now."""
-        self._snapshots.withdraw()
+        self.snapshots.withdraw()
         self._writer.abandon()
 
     # -- before the machine goes away
@@ -196,10 +213,10 @@ class Saver:
     @property
     def write_secs(self) -> float | None:
         """The seconds that writing a save takes; training continues during that time."""
-        return self._snapshots.write_secs
+        return self.snapshots.write_secs
 
     @property
     def writing_for_secs(self) -> float | None:
         """The seconds since the save that is being written was begun; None if there is none."""
-        since = self._snapshots.writing_since
+        since = self.snapshots.writing_since
         return None if since is None else time.monotonic() - since

@@ -24,6 +24,7 @@ from ckptkit.session.tracked_state import TrackedState
 if TYPE_CHECKING:
     from ckptkit.session.reserve_snapshot import PartialTurn
     from ckptkit.session.snapshot_writer import Taken
+    from ckptkit.session.worker_team import WorkerTeam
 
 
 class SessionBase:
@@ -40,6 +41,7 @@ class SessionBase:
         resume: finds and restores checkpoints.
         loop: counts the turns of the program's own loops.
         stopping: receives and serves requests to stop.
+        team: the other workers of the job; None if this process trains alone.
     """
 
     options: RunOptions
@@ -52,6 +54,7 @@ class SessionBase:
     resume: Resume
     loop: LoopProgress
     stopping: Stopping
+    team: WorkerTeam | None = None
 
     # -- creation
 
@@ -173,11 +176,14 @@ class SessionBase:
         """See `LoopProgress.partial_turn`."""
         return self.loop.partial_turn()
 
-    def save_if_due(self, leave: Callable[[], None] | None = None) -> bool:
+    def save_if_due(
+        self, leave: Callable[[], None] | None = None, *, ends_epoch: bool = False
+    ) -> bool:
         """Save if a save is due, and serve a request to stop.
 
         Args:
             leave: see `Stopping.serve`.
+            ends_epoch: whether an epoch has ended here, at which all workers of a job meet.
 
         Returns:
             Whether a save was due.
@@ -191,6 +197,11 @@ class SessionBase:
         # raised after it.
         if not self.stopping.requested:
             self.saves.saver.check()
-        due = self.saves.save_if_due()
+        if self.team is None:
+            due = self.saves.save_if_due()
+        else:
+            due = self.team.boundary(meets=ends_epoch)
         self.stopping.serve(leave=leave)
+        if self.team is not None:
+            self.team.look_ahead()
         return due

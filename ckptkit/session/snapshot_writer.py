@@ -6,6 +6,7 @@ import time
 from collections import deque
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
 
 from ckptkit.errors import BackgroundSaveError, StorageError
 from ckptkit.log import logger
@@ -20,6 +21,9 @@ from ckptkit.storage.files import NO_SPACE
 from ckptkit.tracking import snapshot
 from ckptkit.writing.checkpoint_writer import Job, write_checkpoint
 from ckptkit.writing.incremental_bundle import IncrementalBundle, PlannedBundle
+
+if TYPE_CHECKING:
+    from ckptkit.session.worker_saves import ExpectedParts, PartCollector
 
 
 @dataclass(frozen=True)
@@ -53,6 +57,7 @@ class SnapshotWriter:
             for the snapshot, and how long it was written.
 
     Attributes:
+        collector: adds the parts of the other workers of the job; None if there are none.
         unsaved: the position of the newest save if it could not be written, else None.
         unwritten: its snapshot, until the next one is taken.
         writing_since: when the save in progress began, on the monotonic clock.
@@ -71,6 +76,7 @@ class SnapshotWriter:
         self._bundle = IncrementalBundle()
         self._has_warned = False  # about weights that are not finite
         self._is_finite = False  # all weights of the newest checkpoint
+        self.collector: PartCollector | None = None
         self.unsaved: RunPosition | None = None
         self.unwritten: Taken | None = None
         self.writing_since: float | None = None
@@ -88,14 +94,33 @@ class SnapshotWriter:
             periodic: whether another save follows by itself; if so, a lack of space is only a
                 warning.
         """
+        # Numbered here, on the training thread, in the order in which all workers save.
+        parts = self.collector.expect(taken.position) if self.collector else None
         return Job(
             step=manifest.step,
-            run=lambda: self._write(taken, manifest, periodic=periodic),
-            must=must,
+            run=lambda: self._write_all(taken, manifest, parts, periodic=periodic),
+            must=must or parts is not None,
             drop=lambda reason: self._target.journal.record(
                 events.SaveDropped(step=manifest.step, reason=reason)
             ),
         )
+
+    def _write_all(
+        self, taken: Taken, manifest: Manifest, parts: ExpectedParts | None, *, periodic: bool
+    ) -> None:
+        """Write a snapshot with the parts of all workers, which learn how that ended."""
+        if parts is None:
+            self._write(taken, manifest, periodic=periodic)
+            return
+        error: BaseException | None = None
+        try:
+            self._write(parts.complete(taken), manifest, periodic=periodic)
+            error = self._no_space
+        except BaseException as raised:
+            error, self.unsaved = raised, taken.position
+            raise
+        finally:
+            parts.report(error)
 
     def _write(self, taken: Taken, manifest: Manifest, *, periodic: bool) -> None:
         began = self.writing_since = time.monotonic()

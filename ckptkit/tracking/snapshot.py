@@ -32,6 +32,7 @@ class Snapshot:
         results: the final weights by key, if Keras replaced the weights at the end of training.
         evaluated: the weights by key with which the metrics of this moment were measured. They are
             written if they differ from the present ones.
+        others: the tensors of other workers of the job, by key.
     """
 
     states: tuple[StateEntry, ...]
@@ -39,6 +40,7 @@ class Snapshot:
     anchors: tuple[AnchorUse, ...] = ()
     results: dict[str, tf.Tensor] = field(default_factory=dict)
     evaluated: dict[str, tf.Tensor] = field(default_factory=dict)
+    others: dict[str, tuple[TensorEntry, tf.Tensor]] = field(default_factory=dict)
 
     @property
     def values(self) -> Iterator[tuple[Leaf, Tensors]]:
@@ -66,7 +68,7 @@ class Snapshot:
             for key, tensor in self.evaluated.items():
                 other = evaluated_key(key)
                 found[other] = (replace(found[key][0], key=other), tensor)
-        return found
+        return found | self.others
 
     @property
     def weights(self) -> dict[str, tf.Tensor]:

@@ -19,8 +19,6 @@ from ckptkit.tracking.leaves import Leaf, VariableLeaf, path_of
 from ckptkit.tracking.reachable_objects import visit
 
 _NEEDED = {
-    "MultiWorkerMirroredStrategy": "its workers would have to agree on the step of each save, and "
-    "send what is their own to the one that writes",
     "ParameterServerStrategy": "its variables are in other processes, whose steps have no common "
     "moment at which a save could read them",
     "TPUStrategy": "its variables are in the memory of TPUs, and its steps run there several at a "
@@ -34,6 +32,44 @@ _DTENSOR = (
     "is laid out over devices by DTensor, which is not supported: a save would have to write each "
     "part with its layout, and a resume to lay it out again. Make it without a layout."
 )
+
+
+_FIT = (
+    "model.fit under MultiWorkerMirroredStrategy is not supported: Keras 3 ends before the first "
+    'step, with "Attempt to convert a value (PerReplica" (keras issue 20329) or with "Invalid '
+    'reduction dimension" (tensorflow issue 72388). Train in a loop of your own with '
+    "ckptkit.CheckpointManager, which supports it: docs/workers.md has an example."
+)
+
+
+def job_strategy(state: Mapping[str, Any]) -> Any:
+    """Return the strategy of several workers to which a state belongs, or None.
+
+    Args:
+        state: what the run saves, by name.
+    """
+    seen: dict[int, Any] = {}
+    found = [tf.distribute.get_strategy()]
+    for value in state.values():
+        for _, each in visit(value, seen):
+            if isinstance(each, keras.Model):
+                found.append(each.distribute_strategy)
+            elif (variable := _variable_of(each)) is not None:
+                found.append(getattr(variable, "distribute_strategy", None))
+    return next((each for each in found if _workers_of(each) > 1), None)
+
+
+def check_fit_alone(state: Mapping[str, Any]) -> None:
+    """Check that what `fit` trains does not belong to several workers.
+
+    Args:
+        state: what the run saves, by name.
+
+    Raises:
+        ConfigError: If it does.
+    """
+    if job_strategy(state) is not None:
+        raise ConfigError(_FIT)
 
 
 def check_strategies(state: Mapping[str, Any]) -> None:
@@ -117,7 +153,8 @@ def _is_supported(strategy: Any) -> bool:
         # It may also be given devices of other processes, which it would have to be asked for.
         devices = map(tf.DeviceSpec.from_string, strategy.extended.worker_devices)
         return len({(device.job, device.task) for device in devices}) == 1
-    return isinstance(strategy, tf.distribute.OneDeviceStrategy) or strategy is _no_strategy()
+    known = tf.distribute.OneDeviceStrategy | tf.distribute.MultiWorkerMirroredStrategy
+    return isinstance(strategy, known) or strategy is _no_strategy()
 
 
 def _no_strategy() -> Any:
@@ -134,7 +171,8 @@ def _refusal(what: str, strategy: Any) -> ConfigError:
     return ConfigError(
         f"{what} under {_described(strategy)}, which is not supported{needed}. Make and train the "
         "model without a strategy, or under tf.distribute.MirroredStrategy with the devices of one "
-        "machine, or under tf.distribute.OneDeviceStrategy."
+        "machine, under tf.distribute.OneDeviceStrategy, or in a loop of your own under "
+        "tf.distribute.MultiWorkerMirroredStrategy."
     )
 
 
@@ -149,11 +187,16 @@ def _name_of(strategy: Any) -> str:
 
 def _described(strategy: Any) -> str:
     """Return the name of a strategy, with the number of its workers if there are several."""
+    workers = _workers_of(strategy)
+    return _name_of(strategy) + (f" with {workers} workers" if workers > 1 else "")
+
+
+def _workers_of(strategy: Any) -> int:
+    """Return the number of workers of a strategy; 0 if it is for one process."""
     # Found from the strategy: TF_CONFIG is only one of the ways to tell it who the workers are.
     resolver = getattr(strategy, "cluster_resolver", None)
     tasks = resolver.cluster_spec().as_dict() if resolver is not None else {}
-    workers = sum(len(addresses) for addresses in tasks.values())
-    return _name_of(strategy) + (f" with {workers} workers" if workers > 1 else "")
+    return sum(len(addresses) for addresses in tasks.values())
 
 
 def build_optimizer(optimizer: Any, variables: Sequence[Any]) -> None:
