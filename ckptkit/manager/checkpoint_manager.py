@@ -8,8 +8,7 @@ from collections.abc import Mapping
 from types import TracebackType
 from typing import Any, Unpack
 
-from ckptkit.compat.tf_coordination import is_lost_worker
-from ckptkit.errors import CheckpointNotFoundError, ConfigError, WorkerLost
+from ckptkit.errors import CheckpointNotFoundError, ConfigError
 from ckptkit.manager.argument_checks import (
     check_no_template,
     check_not_in_function,
@@ -27,7 +26,7 @@ from ckptkit.session.finished_runs import check_finished_by
 from ckptkit.session.options import CallbackOptions, ManagerOptions, make_options, takes_options
 from ckptkit.session.session import Session
 from ckptkit.tracking.state_check import check_state, ensure_built
-from ckptkit.tracking.strategy_check import check_fit_alone, check_strategies, job_strategy
+from ckptkit.tracking.strategy_check import check_alone, check_fit_alone, check_strategies
 
 
 @takes_options(CallbackOptions, ManagerOptions)
@@ -155,12 +154,7 @@ class CheckpointManager(TrainingLoops):
         """
         check_not_in_function("restore")
         self._prepare_state()
-        if job_strategy(self._options.state) is not None:
-            raise ConfigError(
-                "manager.restore() is not supported for several workers: `with manager:` and "
-                "manager.restore_or_initialize() restore the newest checkpoint on all of them. To "
-                "continue from an earlier one, run `ckptkit rollback` before."
-            )
+        check_alone(self._options.state)
         wanted = None if step is None else self._verified(step)
         self._check_has_checkpoints()  # before anything is created on disk
         self._close_if_saved_after(wanted)
@@ -218,9 +212,7 @@ class CheckpointManager(TrainingLoops):
         self._leave(sys.exc_info()[1])
 
     def _leave(self, error: BaseException | None) -> None:
-        in_job = self._slot.session is not None and self._slot.session.team is not None
-        if in_job and isinstance(error, Exception) and is_lost_worker(error):
-            lost = WorkerLost(f"another worker of this job has ended: {error}")
+        if (lost := self._slot.loss_behind(error)) is not None:
             self.close_session(lost)
             raise lost from error
         # sys.exit() leaves a loop in the same way as break.
@@ -340,12 +332,7 @@ class CheckpointManager(TrainingLoops):
         Raises:
             ConfigError: On a worker of a job that is not the first one, which has no run on disk.
         """
-        if self._slot.session is not None and self._slot.session.cluster.rank != 0:
-            raise ConfigError(
-                "Expected worker 0 to look at the run, because only it has the run directory. "
-                f"Received: a call on worker {self._slot.session.cluster.rank}. Use "
-                "manager.position, which is the same on all workers."
-            )
+        self._slot.check_has_run()
         if self._slot.session is not None:
             self._slot.session.saves.saver.wait()
         return StoredRun(self._options.layout)

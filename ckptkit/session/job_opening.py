@@ -11,7 +11,6 @@ import json
 import os
 import shutil
 import socket
-import sys
 import tempfile
 from collections.abc import Mapping
 from dataclasses import replace
@@ -19,20 +18,16 @@ from pathlib import Path
 from typing import Any
 
 import msgspec
-import xxhash
 
 from ckptkit.compat.tf_coordination import CoordinationService
 from ckptkit.errors import CheckpointError, ConfigError, WorkerLost
 from ckptkit.layout import RunLayout
 from ckptkit.log import logger
 from ckptkit.policies.anchor_policies import AnchorPolicy, PositionCosts, PositionForm
-from ckptkit.run.library_versions import versions
+from ckptkit.session.job_description import describe_job
 from ckptkit.session.options import RunOptions
 from ckptkit.session.session import Session
-from ckptkit.tracking import hyperparameters
-from ckptkit.tracking.snapshot import describe_leaves
 from ckptkit.tracking.strategy_check import job_strategy
-from ckptkit.tracking.tracker import track
 from ckptkit.workers.cluster import Cluster
 from ckptkit.workers.coordinated import Coordinated
 from ckptkit.workers.job_members import check_alike, member_of
@@ -104,42 +99,10 @@ def _joined(strategy: Any) -> tuple[Coordinated, Pulse]:
 def _compare(cluster: Cluster, options: RunOptions, strategy: Any) -> None:
     """Compare what all workers are about to train."""
     name = f"{socket.gethostname()}, process {os.getpid()}"
-    mine = {"name": name, "what": _description(options, strategy)}
+    mine = {"name": name, "what": describe_job(options, strategy)}
     found = cluster.gather("members", json.dumps(mine).encode(), OPENING_SECS)
     there = [json.loads(each) for each in found]
     check_alike([each["what"] for each in there], [each["name"] for each in there])
-
-
-def _description(options: RunOptions, strategy: Any) -> dict[str, Any]:
-    """Describe what this worker is about to train, as values of JSON."""
-    configured = hyperparameters.configured_values(options.state)
-    given = {name: value for name, (_, _, value) in configured.items()}
-    return {
-        "addresses of the workers": strategy.cluster_resolver.cluster_spec().as_dict(),
-        "name of the run": options.layout.root.name,
-        "program": _program(),
-        "versions": versions(),
-        "options": {
-            name: str(getattr(options, name))
-            for name in ("save", "keep", "background", "exact", "changed", "fresh")
-        },
-        "hyperparameters": json.loads(json.dumps(hyperparameters.as_json(given), default=str)),
-        "hparams": json.loads(json.dumps(dict(options.hparams), default=str)),
-        "variables": {
-            each.key: f"{each.path} {each.kind} {each.shape} {each.dtype}"
-            for each in describe_leaves(track(options.state).leaves)
-        },
-    }
-
-
-def _program() -> str:
-    """Return the name of the program, with a digest of its text."""
-    path = getattr(sys.modules.get("__main__"), "__file__", None)
-    try:
-        text = Path(path).read_bytes() if path else b""
-    except OSError:
-        text = b""
-    return f"{Path(sys.argv[0]).name} (xxh3_64:{xxhash.xxh3_64_hexdigest(text)})"
 
 
 def _open_first(options: RunOptions, cluster: Cluster, pulse: Pulse) -> Session:
@@ -193,6 +156,6 @@ def _check_alone(environment: Mapping[str, str]) -> None:
     if count > 1:
         raise ConfigError(
             f"TF_CONFIG names {count} processes that train together, but nothing in the state was "
-            "made under tf.distribute.MultiWorkerMirroredStrategy. Make the model and the optimizer "
-            "inside of strategy.scope(), or unset TF_CONFIG and train in one process."
+            "made under tf.distribute.MultiWorkerMirroredStrategy. Make the model and the "
+            "optimizer inside of strategy.scope(), or unset TF_CONFIG and train in one process."
         )

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Mapping
-from typing import TYPE_CHECKING
 
 from ckptkit.log import logger, size
 from ckptkit.position import RunPosition
@@ -12,7 +11,7 @@ from ckptkit.run import events
 from ckptkit.run.manifest import Manifest
 from ckptkit.run.save_context import SaveContext
 from ckptkit.session.options import RunOptions
-from ckptkit.session.snapshot_writer import SnapshotWriter, Taken
+from ckptkit.session.snapshot_writer import SnapshotTaker, SnapshotWriter, Taken
 from ckptkit.session.stopwatch import Stopwatch
 from ckptkit.tracking import snapshot
 from ckptkit.tracking.tracker import Tracked, Tracker
@@ -23,9 +22,6 @@ from ckptkit.writing.checkpoint_writer import (
 )
 from ckptkit.writing.free_memory import available_bytes
 from ckptkit.writing.save_cost import CostMeter
-
-if TYPE_CHECKING:
-    from ckptkit.session.worker_saves import PartSender
 
 COPIES = 1.15
 """The memory that a background save needs, in copies of the state.
@@ -60,7 +56,7 @@ class Saver:
         self._options, self._journal = options, target.journal
         self._tracker, self._stopwatch = tracker, stopwatch
         self._on_saved = on_saved
-        self.snapshots: SnapshotWriter | PartSender = SnapshotWriter(options, target, self._saved)
+        self.snapshots: SnapshotTaker = SnapshotWriter(options, target, self._saved)
         self._writer: CheckpointWriter = (
             BackgroundWriter() if options.background else ForegroundWriter()
         )
@@ -97,7 +93,7 @@ class Saver:
     @property
     def is_shared(self) -> bool:
         """Whether the workers of a job save together."""
-        return not isinstance(self.snapshots, SnapshotWriter) or bool(self.snapshots.collector)
+        return self.snapshots.is_shared
 
     @property
     def is_writing(self) -> bool:

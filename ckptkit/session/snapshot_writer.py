@@ -6,7 +6,7 @@ import time
 from collections import deque
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
 from ckptkit.errors import BackgroundSaveError, StorageError
 from ckptkit.log import logger
@@ -45,6 +45,22 @@ class Taken:
     running_averages: bool
     secs: float
     time: float
+
+
+class SnapshotTaker(Protocol):
+    """What a saver passes its snapshots to; see `SnapshotWriter` for the meaning of each."""
+
+    unsaved: RunPosition | None
+    unwritten: Taken | None
+    writing_since: float | None
+
+    @property
+    def is_shared(self) -> bool: ...
+    @property
+    def write_secs(self) -> float | None: ...
+    def job(self, taken: Taken, manifest: Manifest, *, must: bool, periodic: bool) -> Job: ...
+    def check_space(self) -> None: ...
+    def withdraw(self) -> None: ...
 
 
 class SnapshotWriter:
@@ -184,6 +200,11 @@ class SnapshotWriter:
         )
 
     # -- on the training thread
+
+    @property
+    def is_shared(self) -> bool:
+        """Whether the workers of a job save together."""
+        return self.collector is not None
 
     @property
     def write_secs(self) -> float | None:

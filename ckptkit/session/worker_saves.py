@@ -112,7 +112,7 @@ class PartSender:
     """Sends the part of a worker that does not write; the counterpart of `SnapshotWriter`.
 
     Attributes:
-        unsaved, unwritten, writing_since, write_secs: as of `SnapshotWriter`.
+        unsaved, unwritten, writing_since, write_secs, is_shared: as of `SnapshotWriter`.
 
     Args:
         cluster: the workers.
@@ -128,6 +128,7 @@ class PartSender:
         self.unwritten: Taken | None = None
         self.writing_since: float | None = None
         self.write_secs: float | None = None
+        self.is_shared = True
 
     def job(self, taken: Taken, manifest: Manifest, *, must: bool, periodic: bool) -> Job:
         """Return the job that sends the part, and waits until the first worker has saved it."""

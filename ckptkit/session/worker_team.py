@@ -11,6 +11,7 @@ from ckptkit.errors import CheckpointError, Preempted
 from ckptkit.log import logger
 from ckptkit.run.checkpoint_catalog import Checkpoint
 from ckptkit.session.saver import Saver
+from ckptkit.session.snapshot_writer import SnapshotWriter
 from ckptkit.session.worker_resume import WorkerResume
 from ckptkit.session.worker_saves import PartCollector, PartSender
 from ckptkit.workers.agreement import SAVE, STOP, Agreement, Plan
@@ -34,7 +35,6 @@ class WorkerTeam:
     def __init__(self, cluster: Cluster, session: SessionBase) -> None:
         self._cluster, self._session = cluster, session
         self._agreement = Agreement(cluster)
-        self._collector = PartCollector(cluster) if cluster.rank == 0 else None
         # Such a policy decides by the metrics of this very moment, so all wait for its answer.
         options = session.options
         self._always_meets = bool(options.save.monitors or options.keep.monitors)
@@ -52,8 +52,8 @@ class WorkerTeam:
         session = self._session
         session.stopping.hold(self._agreement.ask_to_stop)
         session.loop.keep_no_reserve()
-        if self._collector is not None:
-            saver.snapshots.collector = self._collector
+        if self._is_first and isinstance(writer := saver.snapshots, SnapshotWriter):
+            writer.collector = PartCollector(self._cluster)
         else:
             saver.snapshots = PartSender(self._cluster, lambda manifest, stall, write: None)
         self._agreement.start()
@@ -72,7 +72,7 @@ class WorkerTeam:
                     self._cluster.barrier("left", LEAVE_SECS)
             else:
                 self._cluster.end(f"{type(error).__name__}: {error}")
-        # Everything is saved: that somebody else has already gone is no error any more.
+        # Everything is saved: that another worker has already gone is no error any more.
         except (CheckpointError, SystemExit) as late:
             logger.debug("a worker has left before: %s", late)
         finally:
@@ -145,8 +145,9 @@ class WorkerTeam:
         What was planned for a boundary that does not come any more is done here.
         """
         told = self._agreement.meet(f"{what}, {self._session.position}", decision)
-        if (plan := self._agreement.take_plan()) is not None and plan.action == STOP:
-            self._session.stopping.release(plan.reason)
+        for plan in self._agreement.take_plans():
+            if plan.action == STOP:
+                self._session.stopping.release(plan.reason)
         return told
 
     def agree(self, what: str, decide: Callable[[], bool]) -> bool:

@@ -72,6 +72,20 @@ def check_fit_alone(state: Mapping[str, Any]) -> None:
         raise ConfigError(_FIT)
 
 
+def check_alone(state: Mapping[str, Any]) -> None:
+    """Check that a process that restores a checkpoint of its choice trains alone.
+
+    Raises:
+        ConfigError: If it is one of several workers.
+    """
+    if job_strategy(state) is not None:
+        raise ConfigError(
+            "manager.restore() is not supported for several workers: `with manager:` and "
+            "manager.restore_or_initialize() restore the newest checkpoint on all of them. To "
+            "continue from an earlier one, run `ckptkit rollback` before."
+        )
+
+
 def check_strategies(state: Mapping[str, Any]) -> None:
     """Check that every part of a state, and the calling code, has a strategy that is supported.
 

@@ -1,7 +1,7 @@
 """How workers agree on the moment of a save or a stop, and meet at moments that all know.
 
 Each worker counts the boundaries between its turns. The workers run the same program, so the same
-number means the same position. Whoever wants to stop tells the first worker, which alone decides.
+number means the same position. A worker that has to stop tells the first one, which alone decides.
 Then it asks all others how far they are, and names a boundary that none has reached:
 
 1. The first worker publishes the plan. A thread of each other worker reads it at once, whatever
@@ -16,7 +16,8 @@ If nobody asks, a boundary costs no message.
 from __future__ import annotations
 
 import threading
-from dataclasses import dataclass
+from collections import deque
+from dataclasses import dataclass, replace
 
 import msgspec
 
@@ -36,8 +37,8 @@ MEETING_SECS = 600.0
 It includes what the program does on one worker alone, such as an evaluation.
 """
 
-_IDLE_SECS = 5.0
-_PATIENCE_SECS = 8.0
+_IDLE_SECS = 1.0
+_PATIENCE_SECS = 3.0
 
 
 @dataclass(frozen=True)
@@ -64,7 +65,7 @@ class Agreement:
         cluster: the workers.
 
     Attributes:
-        wanted: on the first worker, the reason why somebody wants to stop; empty if nobody does.
+        wanted: on the first worker, the reason why a worker wants to stop; empty if none does.
     """
 
     def __init__(self, cluster: Cluster) -> None:
@@ -73,7 +74,8 @@ class Agreement:
         self._passed = 0
         self._answered = False
         """Whether this worker has answered a plan whose boundary it does not know yet."""
-        self._plan: Plan | None = None
+        self._planned: deque[Plan] = deque()
+        """A worker may be behind by more than one plan, if nothing makes it wait for the others."""
         self._plans = self._meetings = 0
         self._error: BaseException | None = None
         self._over = threading.Event()
@@ -112,7 +114,7 @@ class Agreement:
     @property
     def is_planned(self) -> bool:
         """Whether a boundary is named that has not come yet."""
-        return self._plan is not None
+        return bool(self._planned)
 
     def pass_boundary(self) -> None:
         """Count a boundary.
@@ -128,22 +130,21 @@ class Agreement:
     def plan_here(self) -> Plan | None:
         """Return what all workers do at this boundary, once; None if nothing was planned."""
         with self._changed:
-            plan = self._plan
-            if plan is None or plan.boundary > self._passed:
+            if not self._planned or self._planned[0].boundary > self._passed:
                 return None
-            self._plan = None
-            return plan
+            return self._planned.popleft()
 
     def stops_here(self) -> bool:
         """Return whether all workers stop at this boundary."""
-        plan = self._plan
+        plan = self._planned[0] if self._planned else None
         return plan is not None and plan.action == STOP and plan.boundary <= self._passed
 
-    def take_plan(self) -> Plan | None:
+    def take_plans(self) -> list[Plan]:
         """Return what was planned for any boundary, because all workers are at one point now."""
         with self._changed:
-            plan, self._plan = self._plan, None
-            return plan
+            plans = list(self._planned)
+            self._planned.clear()
+            return plans
 
     def announce(self, plan: Plan) -> None:
         """Plan something for the next boundary that nobody has reached; on the first worker.
@@ -157,7 +158,7 @@ class Agreement:
         cluster.put(f"plan/{number}", msgspec.json.encode(plan))
         counts = cluster.gather(f"count/{number}", b"%d" % self._passed, ANSWER_SECS)
         boundary = max(map(int, counts)) + 1
-        self._plan = Plan(plan.action, plan.reason, boundary)
+        self._planned.append(replace(plan, boundary=boundary))
         cluster.put(f"named/{number}", b"%d" % boundary)
 
     def meet(self, what: str, decision: bytes = b"") -> bytes:
@@ -217,7 +218,7 @@ class Agreement:
                 self._fail(error)
                 return
             with self._changed:
-                self._plan = Plan(plan.action, plan.reason, boundary)
+                self._planned.append(replace(plan, boundary=boundary))
                 self._answered = False
                 self._changed.notify_all()
             number += 1

@@ -1,8 +1,8 @@
 """Signs of life of the workers of a job.
 
 A killed process is soon noticed by TensorFlow. A process that is stopped, or cut off from the
-network, is not: an operation that waits for it never ends, and neither does a call to a store in
-it. So each worker counts up a key every few seconds, and a thread of each watches.
+network, is not always: an operation that waits for it never ends, and neither does a call to a
+store in it. So each worker counts up a value every few seconds, and a thread of each watches.
 """
 
 from __future__ import annotations
@@ -63,7 +63,7 @@ class Pulse:
         self._monotonic, self._end_process = monotonic, end_process
         # The first worker watches all others, and these watch the first one, which has the store.
         self._watched = range(1, size) if rank == 0 else range(1)
-        self._counts = dict.fromkeys(self._watched, 0)
+        self._last: dict[int, str] = {}
         self._seen = dict.fromkeys(self._watched, monotonic())
         self._beats = 0
         self._lost_at: float | None = None
@@ -93,13 +93,13 @@ class Pulse:
         """Give a sign of life, and note those of others."""
         self._beats += 1
         try:
-            self._values.put(self._key(self._rank, self._beats), "")
-            if self._beats > 2:
-                self._values.delete(self._key(self._rank, self._beats - 2))
+            # A key can be written once, so it is deleted first. For a moment there is none.
+            self._values.delete(self._key(self._rank))
+            self._values.put(self._key(self._rank), str(self._beats))
             for rank in self._watched:
-                if self._values.get(self._key(rank, self._counts[rank] + 1), _GLANCE_SECS) == "":
-                    self._counts[rank] += 1
-                    self._seen[rank] = self._monotonic()
+                value = self._values.get(self._key(rank), _GLANCE_SECS)
+                if value is not None and value != self._last.get(rank):
+                    self._last[rank], self._seen[rank] = value, self._monotonic()
         except ConnectionError as error:
             logger.debug("no sign of life could be given: %s", error)
 
@@ -133,5 +133,5 @@ class Pulse:
         while not self._over.wait(_PATIENCE_SECS):
             self.watch()
 
-    def _key(self, rank: int, beat: int) -> str:
-        return f"{self._prefix}/alive/{rank}/{beat}"
+    def _key(self, rank: int) -> str:
+        return f"{self._prefix}/alive/{rank}"

@@ -50,13 +50,13 @@ def make(options: dict[str, Any]) -> tuple[dict[str, Any], Any]:
     model = keras.Sequential(
         [
             keras.Input((FEATURES,)),
-            keras.layers.Dense(options.get("units", 8), activation="relu"),
+            keras.layers.Dense(8, activation="relu"),
             keras.layers.BatchNormalization(),
             keras.layers.Dropout(0.3),
             keras.layers.Dense(1),
         ]
     )
-    optimizer = keras.optimizers.Adam(options.get("rate", 1e-2))
+    optimizer = keras.optimizers.Adam(1e-2, beta_1=options.get("beta", 0.9))
     metric = keras.metrics.Mean()
     count = tf.Variable(
         0.0,
@@ -96,6 +96,10 @@ def data(rank: int, workers: int) -> tf.data.Dataset:
     return found.shard(workers, rank).shuffle(80, seed=3)
 
 
+def policy(name: str, *arguments: Any) -> Any:
+    return getattr(ckptkit, name)(*arguments)
+
+
 def main(options: dict[str, Any]) -> None:
     forbid_collective_reads()
     resolver = strategy.cluster_resolver
@@ -117,7 +121,7 @@ def main(options: dict[str, Any]) -> None:
     if "secs" in options and options.get("who") == rank:
         threading.Timer(options["secs"], lambda: os.kill(os.getpid(), die)).start()
     here = Path(options["out"])
-    losses = (here / f"losses-{rank}.jsonl").open("a")  # noqa: SIM115 (until the process ends)
+    losses = (here / f"losses-{rank}.jsonl").open("a")
     dataset = data(rank, workers)
     batches = iter(dataset.repeat().batch(4))
     if options.get("loop", "steps") == "steps":
@@ -125,7 +129,7 @@ def main(options: dict[str, Any]) -> None:
     manager = ckptkit.CheckpointManager(
         options["run"],
         state,
-        save=eval(options["save"], vars(ckptkit)) if "save" in options else ckptkit.EveryNSteps(3),
+        save=policy(*options.get("save", ["EveryNSteps", 3])),
         keep=ckptkit.KeepLatest(2),
         preemption=ckptkit.Preemption(grace_secs=60),
     )
