@@ -112,7 +112,7 @@ def test_a_worker_that_is_paused_ends_the_others(who: int, tf_process: Any, tmp_
 @pytest.mark.parametrize(
     ("other", "what", "both"),
     [
-        ({"beta": 0.5}, "hyperparameters", ('"optimizer.beta_1": 0.9', '"optimizer.beta_1": 0.5')),
+        ({"beta": 0.5}, "hyperparameters", ('{"beta_1": 0.9} on', '{"beta_1": 0.5} on')),
         ({"run": "/elsewhere/other"}, "name of the run", ("run on worker", "other on worker")),
     ],
 )
