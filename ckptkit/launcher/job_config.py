@@ -100,7 +100,7 @@ def kubernetes_config(environment: Mapping[str, str], pods: int, host: str) -> s
     if not domain:
         raise ConfigError(
             f"Expected a pod that others find by its name. Received: {host!r}, without a domain. "
-            "Give the pods the subdomain of a headless service, as in examples/kubernetes."
+            "Give the pods the subdomain of a headless service, which docs/workers.md describes."
         )
     base = name.removesuffix(index)
     return task_config([f"{base}{each}.{domain}:{FIRST_PORT}" for each in range(pods)], int(index))

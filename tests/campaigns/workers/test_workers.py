@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 
 import ckptkit
+from tests.docs_examples import ROOT, blocks
 from tests.support.job import start_job
 
 PROGRAM = Path(__file__).with_name("worker_program.py")
@@ -126,6 +127,13 @@ def test_other_workers_train_something_else(
         for part in (f"ConfigError: Expected the same {what}", "worker 0", "worker 1", *both):
             assert part in worker.stderr
     assert not (tmp_path / "run").exists()
+
+
+def test_the_documented_program(tf_process: Any, tmp_path: Path) -> None:
+    (program,) = blocks((ROOT / "docs" / "workers.md").read_text(), "python")
+    job = start_job(tf_process, program, {}, cwd=tmp_path)
+    assert [worker.wait(120) for worker in job] == [0, 0], job[0].stderr
+    assert ckptkit.open_run(tmp_path / "runs" / "job").checkpoints[-1].step == 30
 
 
 def test_another_number_of_steps(tf_process: Any, tmp_path: Path) -> None:
