@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from contextlib import ExitStack
 
-from ckptkit.errors import Preempted
+from ckptkit.errors import Preempted, WorkerLost
 from ckptkit.run import events
 from ckptkit.session.failure_report import may_restart
 from ckptkit.session.finished_runs import note_finished
@@ -27,6 +27,8 @@ def close_session(
         error: what ended training, or None.
     """
     with resources:
+        if session.team is not None and isinstance(error, WorkerLost):
+            session.team.give_up(error)
         try:
             _record_end(session, remote, error)
             if session.team is not None:

@@ -68,6 +68,7 @@ def start_session(options: RunOptions) -> Session:
     try:
         pulse.start()
         _compare(cluster, options, strategy)
+        pulse.expect_all()
         if cluster.rank == 0:
             return _open_first(options, cluster, pulse)
         return _open_other(options, cluster, pulse)

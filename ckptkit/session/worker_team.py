@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
-from ckptkit.errors import CheckpointError, Preempted
+from ckptkit.errors import CheckpointError, Preempted, WorkerLost
 from ckptkit.log import logger
 from ckptkit.run.checkpoint_catalog import Checkpoint
 from ckptkit.session.saver import Saver
@@ -52,11 +52,16 @@ class WorkerTeam:
         session = self._session
         session.stopping.hold(self._agreement.ask_to_stop)
         session.loop.keep_no_reserve()
+        session.tracked.tracker.in_job = True
         if self._is_first and isinstance(writer := saver.snapshots, SnapshotWriter):
             writer.collector = PartCollector(self._cluster)
         else:
             saver.snapshots = PartSender(self._cluster, lambda manifest, stall, write: None)
         self._agreement.start()
+
+    def give_up(self, error: WorkerLost) -> None:
+        """End all waits for the others, also those of the writer, because one was lost."""
+        self._cluster.end(str(error))
 
     def close(self, error: BaseException | None) -> None:
         """Leave the job: the first worker leaves last.

@@ -110,18 +110,25 @@ def check_strategies(state: Mapping[str, Any]) -> None:
                 _check_variable(variable, f"The variable {path_of(found)!r} in state[{name!r}]")
 
 
-def check_leaves(leaves: Iterable[Leaf]) -> None:
+def check_leaves(leaves: Iterable[Leaf], *, in_job: bool) -> None:
     """Check that every variable among the leaves of a state has a strategy that is supported.
 
     Args:
         leaves: of the state.
+        in_job: whether the run was opened as one of several workers.
 
     Raises:
         ConfigError: If one has another one: it was made after the run was opened.
     """
     for leaf in leaves:
         if isinstance(leaf, VariableLeaf):
-            _check_variable(leaf.variable, f"The variable {leaf.path!r} ({leaf.key})")
+            what = f"The variable {leaf.path!r} ({leaf.key})"
+            _check_variable(leaf.variable, what)
+            if not in_job and _workers_of(getattr(leaf.variable, "distribute_strategy", None)) > 1:
+                raise ConfigError(
+                    f"{what} was made under MultiWorkerMirroredStrategy, and joins the state of a "
+                    "run that was opened without it. Make it before the run is opened."
+                )
 
 
 def check_strategy(strategy: Any) -> None:

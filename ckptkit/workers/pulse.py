@@ -64,7 +64,8 @@ class Pulse:
         # The first worker watches all others, and these watch the first one, which has the store.
         self._watched = range(1, size) if rank == 0 else range(1)
         self._last: dict[int, str] = {}
-        self._seen = dict.fromkeys(self._watched, monotonic())
+        # Empty at first: a worker may prepare its data for minutes before it opens the run.
+        self._seen: dict[int, float] = {}
         self._beats = 0
         self._lost_at: float | None = None
         self._over = threading.Event()
@@ -78,7 +79,6 @@ class Pulse:
             ThreadRefusedError: If the system allows no further thread; call `close` in this case
                 too.
         """
-        self._seen = dict.fromkeys(self._watched, self._monotonic())
         # Two threads, because a call to the store of a stopped process does not return.
         self._threads.append(start_thread(self._beat_on, "ckptkit-pulse"))
         self._threads.append(start_thread(self._watch_on, "ckptkit-watch"))
@@ -88,6 +88,10 @@ class Pulse:
         self._over.set()
         for thread in self._threads:
             thread.join(_PATIENCE_SECS)
+
+    def expect_all(self) -> None:
+        """Watch all workers from now on, because all have just been heard."""
+        self._seen = dict.fromkeys(self._watched, self._monotonic())
 
     def beat(self) -> None:
         """Give a sign of life, and note those of others."""

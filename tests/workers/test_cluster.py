@@ -104,6 +104,8 @@ def test_a_silent_worker_is_lost_and_the_process_ended(silent):
         Pulse(rank, 2, store, "job", clock, lambda rank=rank: ended.append(rank))
         for rank in range(2)
     ]
+    for pulse in pulses:
+        pulse.expect_all()
     for _ in range(20):
         clock.now += SILENCE_SECS / 4
         for pulse in pulses:
@@ -123,6 +125,16 @@ def test_a_silent_worker_is_lost_and_the_process_ended(silent):
     clock.now += LEAVE_SECS + 1
     other.watch()
     assert ended == [1 - silent]
+
+
+def test_a_worker_that_has_not_come_yet_is_not_lost():
+    store, clock = SharedKeyValues(), Seconds()
+    pulse = Pulse(0, 2, store, "job", clock, lambda: pytest.fail("ended"))
+    for _ in range(10):
+        clock.now += SILENCE_SECS
+        pulse.beat()
+        pulse.watch()
+        pulse.check()
 
 
 def test_ranks_are_those_of_tensorflow():
