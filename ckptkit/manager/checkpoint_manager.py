@@ -98,8 +98,8 @@ class CheckpointManager(TrainingLoops):
                 read.
             RunLockedError: If another process, or another loop of this one, trains the run.
             StorageError: If the disk refuses.
-            ConfigError: If a model is not built, the state is spread over several devices or
-                workers (`tf.distribute`), or the directory belongs to another program. Also if
+            ConfigError: If a model is not built, the state belongs to a strategy of `tf.distribute`
+                that is not supported, or the directory belongs to another program. Also if
                 hyperparameters differ from the run's, the run cannot be exact although
                 `exact="require"`, or this process has finished the run with other objects. Also
                 inside a tf.function.
@@ -358,7 +358,7 @@ class CheckpointManager(TrainingLoops):
 
         Raises:
             ConfigError: If the run is already open, `state` has another object under a name of
-                `extra_state`, or the state is spread over several devices or workers.
+                `extra_state`, or the state belongs to a strategy that `fit` is not supported with.
             RunLockedError: If the run is being trained.
             StorageError: If the disk refuses.
         """

@@ -19,6 +19,8 @@ from ckptkit.tracking.leaves import Leaf, VariableLeaf, path_of
 from ckptkit.tracking.reachable_objects import visit
 
 _NEEDED = {
+    "MultiWorkerMirroredStrategy": "with a single worker it was not tried, and MirroredStrategy "
+    "does the same",
     "ParameterServerStrategy": "its variables are in other processes, whose steps have no common "
     "moment at which a save could read them",
     "TPUStrategy": "its variables are in the memory of TPUs, and its steps run there several at a "
@@ -147,6 +149,11 @@ def check_strategy(strategy: Any) -> None:
         )
     if not _is_supported(strategy):
         raise _refusal("The data was to be split", strategy)
+    if _workers_of(strategy) > 1:
+        raise ConfigError(
+            "Expected the data of this worker, as in manager.data(dataset.shard(workers, rank)). "
+            "Received: strategy=... of several workers, whose data is not split here."
+        )
 
 
 def _variable_of(value: Any) -> tf.Variable | None:
@@ -174,8 +181,9 @@ def _is_supported(strategy: Any) -> bool:
         # It may also be given devices of other processes, which it would have to be asked for.
         devices = map(tf.DeviceSpec.from_string, strategy.extended.worker_devices)
         return len({(device.job, device.task) for device in devices}) == 1
-    known = tf.distribute.OneDeviceStrategy | tf.distribute.MultiWorkerMirroredStrategy
-    return isinstance(strategy, known) or strategy is _no_strategy()
+    if isinstance(strategy, tf.distribute.MultiWorkerMirroredStrategy):
+        return _workers_of(strategy) > 1
+    return isinstance(strategy, tf.distribute.OneDeviceStrategy) or strategy is _no_strategy()
 
 
 def _no_strategy() -> Any:
