@@ -11,7 +11,8 @@
     ├── ThreadRefusedError        (also RuntimeError)
     └── ConfigError               (also ValueError)
 
-`Preempted` is not one of them: it is a `SystemExit`, so that code does not catch it by accident.
+`Preempted` and `WorkerLost` are not among them: they are `SystemExit`, so that code does not catch
+them by accident.
 """
 
 from __future__ import annotations
@@ -106,3 +107,21 @@ class Preempted(SystemExit):
     def __init__(self, exit_code: int = ExitCode.PREEMPTED.value, step: int | None = None) -> None:
         super().__init__(exit_code)
         self.step = step
+
+
+class WorkerLost(SystemExit):
+    """Another worker of the same job has ended or answers no more, so this one cannot train on.
+
+    The process ends with exit code 76. Start all workers again: the run resumes from its newest
+    checkpoint.
+
+    Args:
+        message: who was lost, and what is known about it.
+    """
+
+    def __init__(self, message: str) -> None:
+        super().__init__(ExitCode.WORKER_LOST.value)
+        self.message = printable(message)
+
+    def __str__(self) -> str:
+        return self.message

@@ -31,6 +31,9 @@ class ExitCode(IntEnum):
     PREEMPTED = 75
     """The training saved and stopped; start it again. `EX_TEMPFAIL` of sysexits.h."""
 
+    WORKER_LOST = 76
+    """Another worker of the same job has ended, so all of them have to start again."""
+
     CONFIG = 78
     """The configuration is invalid, so a restart cannot help. `EX_CONFIG` of sysexits.h."""
 

@@ -13,6 +13,7 @@ from ckptkit.cli.console import examples, print_json, print_table
 from ckptkit.cli.error_codes import message
 from ckptkit.errors import ConfigError
 from ckptkit.exit_codes import ExitCode
+from ckptkit.launcher.job_command import command_of, environment_of
 from ckptkit.launcher.launcher_settings import FIELDS, Origin, option_of, settings_of, settle
 from ckptkit.launcher.supervisor import Supervisor, Watch
 from ckptkit.log import show_by_default
@@ -100,7 +101,12 @@ def command(
                 context,
             )
         settings = settings_of(found)
-        supervisor = Supervisor(command, settings, watch=_watch(settings.notices))
+        supervisor = Supervisor(
+            command_of(settings.workers, command),
+            settings,
+            environment_of(settings.workers, os.environ),
+            watch=_watch(settings.notices),
+        )
         code = supervisor.run()
     except ConfigError as error:
         # Not the usual code for a usage error: schedulers must not restart this.

@@ -26,7 +26,7 @@ from ckptkit.data.loop_iterators import LoopIterators
 from ckptkit.data.start_orders import StartOrders
 from ckptkit.errors import ConfigError
 from ckptkit.policies.anchor_policies import AnchorPolicy
-from ckptkit.run.manifest import DATA, Manifest
+from ckptkit.run.manifest import DATA, WORKER, Manifest
 from ckptkit.tracking.data_anchor import AnchorUse
 from ckptkit.tracking.leaves import Leaf, PythonLeaf, Tensors
 from ckptkit.tracking.python_state import program_random, set_program_random
@@ -136,6 +136,8 @@ class LoopData:
         """
         anchors = stored_anchors(manifest)
         for entry in manifest.anchors:
+            if entry.key.split("/")[1] == WORKER:
+                continue  # of another worker of the job
             number = int(entry.key.rpartition("/")[2])
             # In `fit` there are no passes of a loop.
             if number < len(self._passes):

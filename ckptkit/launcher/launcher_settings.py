@@ -13,6 +13,7 @@ from typing import Annotated, Any, Literal, get_type_hints
 import msgspec
 
 from ckptkit.errors import ConfigError
+from ckptkit.launcher.job_config import check_workers
 
 _PACKAGED = Path(__file__).with_name("configs")
 
@@ -41,6 +42,13 @@ class Settings:
         default="",
         metadata={
             "words": "The run directory. By default the training reports it when it opens a run."
+        },
+    )
+    workers: str = field(
+        default="",
+        metadata={
+            "words": "The workers of the job, which get TF_CONFIG: a number for workers on this "
+            "machine; slurm, or kubernetes:N for N pods, for one worker on each node."
         },
     )
     notices: str = field(
@@ -215,6 +223,7 @@ def _known(name: str, known: Mapping[str, object], where: str) -> str:
 
 def _checked(name: str, value: Any, where: str, *, text: bool = False) -> Any:
     try:
-        return msgspec.convert(value, _TYPES[name], strict=not text)
+        found = msgspec.convert(value, _TYPES[name], strict=not text)
+        return check_workers(found) if name == "workers" else found
     except msgspec.ValidationError as error:
         raise ConfigError(f"{where}: {name} is invalid: {error}. Received: {value!r}.") from error

@@ -141,8 +141,14 @@ def decide(
         return _unless_stuck(ending, past, settings, now, again)
     if ending.signal in stops.signals:
         return _stop(ending.shell_code, f"{ending.signal} was passed on to it")
-    if not ending.trained and (
-        ending.cause in ("exception", "exit") or (ending.cause == "memory" and not ending.signal)
+    # A worker that has lost another one says nothing of its own program.
+    if (
+        ending.code != ExitCode.WORKER_LOST
+        and not ending.trained
+        and (
+            ending.cause in ("exception", "exit")
+            or (ending.cause == "memory" and not ending.signal)
+        )
     ):
         heard = (
             "before its first step" if ending.heard else "and no training run was heard of before"

@@ -15,7 +15,6 @@ from ckptkit.manager.argument_checks import (
     check_durable,
     check_no_template,
     check_not_in_function,
-    check_step,
     number_to_save,
     state_argument,
 )
@@ -31,7 +30,7 @@ from ckptkit.session.finished_runs import check_finished_by
 from ckptkit.session.options import CallbackOptions, ManagerOptions, make_options, takes_options
 from ckptkit.session.session import Session
 from ckptkit.tracking.state_check import check_state, ensure_built
-from ckptkit.tracking.strategy_check import check_strategies
+from ckptkit.tracking.strategy_check import check_alone, check_fit_alone, check_strategies
 
 
 @takes_options(CallbackOptions, ManagerOptions)
@@ -114,8 +113,8 @@ class CheckpointManager(TrainingLoops):
                 read.
             RunLockedError: If another process, or another loop of this one, trains the run.
             StorageError: If the disk refuses.
-            ConfigError: If a model is not built, the state is spread over several devices or
-                workers (`tf.distribute`), or the directory belongs to another program. Also if
+            ConfigError: If a model is not built, the state belongs to a strategy of `tf.distribute`
+                that is not supported, or the directory belongs to another program. Also if
                 hyperparameters differ from the run's, the run cannot be exact although
                 `exact="require"`, or this process has finished the run with other objects. Also
                 inside a tf.function.
@@ -170,6 +169,7 @@ class CheckpointManager(TrainingLoops):
         """
         check_not_in_function("restore")
         self._prepare_state()
+        check_alone(self._options.state)
         wanted = None if step is None else self._verified(step)
         self._check_has_checkpoints()  # before anything is created on disk
         self._close_if_saved_after(wanted)
@@ -227,6 +227,9 @@ class CheckpointManager(TrainingLoops):
         self._leave(sys.exc_info()[1])
 
     def _leave(self, error: BaseException | None) -> None:
+        if (lost := self._slot.loss_behind(error)) is not None:
+            self.close_session(lost)
+            raise lost from error
         # sys.exit() leaves a loop in the same way as break.
         self.close_session(None if is_orderly_exit(error) else error)
 
@@ -281,6 +284,8 @@ class CheckpointManager(TrainingLoops):
         session = self._slot.opened()
         step = number_to_save(step, checkpoint_number, session)
         session.loop.advance_to(step, metrics)
+        if session.team is not None:
+            session.team.meet("manager.save")
         # After a request to stop, this is the last chance to save; `serve` raises that error then.
         if not session.stopping.requested:
             session.saves.saver.check()
@@ -310,7 +315,6 @@ class CheckpointManager(TrainingLoops):
         """
         check_not_in_function("maybe_save")
         session = self._slot.opened()
-        session.loop.advance_to(check_step(step), metrics)
         due = session.save_if_due()
         session.loop.between_turns()
         return due
@@ -379,7 +383,12 @@ class CheckpointManager(TrainingLoops):
 
     @property
     def run(self) -> StoredRun:
-        """The run as it is stored on disk; waits for the save in progress."""
+        """The run as it is stored on disk; waits for the save in progress.
+
+        Raises:
+            ConfigError: On a worker of a job that is not the first one, which has no run on disk.
+        """
+        self._slot.check_has_run()
         if self._slot.session is not None:
             self._slot.session.saves.saver.wait()
         return StoredRun(self._options.layout)
@@ -405,7 +414,7 @@ class CheckpointManager(TrainingLoops):
 
         Raises:
             ConfigError: If the run is already open, `state` has another object under a name of
-                `extra_state`, or the state is spread over several devices or workers.
+                `extra_state`, or the state belongs to a strategy that `fit` is not supported with.
             RunLockedError: If the run is being trained.
             StorageError: If the disk refuses.
         """
@@ -413,6 +422,7 @@ class CheckpointManager(TrainingLoops):
         # Only this: Keras builds what `fit` trains.
         with reports_failure():
             check_strategies({**self._options.state, **extra})
+            check_fit_alone({**self._options.state, **extra})
         return self._slot.open(self, extra)
 
     def close_session(self, error: BaseException | None) -> None:

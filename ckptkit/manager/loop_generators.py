@@ -69,7 +69,7 @@ def epochs(session: Session, total: int) -> Iterator[int]:
                 )
             session.loop.count_epoch(began)
             if session.position.epoch < total:
-                session.save_if_due()
+                session.save_if_due(ends_epoch=True)
                 session.loop.between_turns()
         session.finish()
         _note_end(session, began_at)

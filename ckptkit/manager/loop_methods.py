@@ -103,6 +103,8 @@ class TrainingLoops:
         session = self._slot.opened()
         if total is not None:
             session.total = total
+            if session.team is not None:
+                session.team.meet(f"manager.{method}({total})")
         return session
 
     def request_stop(self, reason: str = "request_stop()") -> None:

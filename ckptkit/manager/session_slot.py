@@ -2,18 +2,18 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
 
-from ckptkit.errors import ConfigError
+from ckptkit.compat.tf_coordination import is_lost_worker
+from ckptkit.errors import ConfigError, WorkerLost
 from ckptkit.log import show_by_default
 from ckptkit.session import process_registry
 from ckptkit.session.failure_report import reports_failure
+from ckptkit.session.job_opening import start_session
 from ckptkit.session.options import RunOptions
 from ckptkit.session.session import Session
-from ckptkit.workers.cluster import check_one_worker
 
 
 class SessionSlot:
@@ -65,15 +65,37 @@ class SessionSlot:
                     "callbacks=[ckptkit.CheckpointCallback(manager)]."
                 )
             return self.session
-        with reports_failure():
-            check_one_worker(os.environ)
         show_by_default()
         state = with_extra_state(self._options.state, extra_state)
         process_registry.take_over(layout, owner)
         with reports_failure():
-            self.session = Session(replace(self._options, state=state)).start()
+            self.session = start_session(replace(self._options, state=state))
         process_registry.note_open(layout, owner)
         return self.session
+
+    def check_has_run(self) -> None:
+        """Check that this process has the run directory.
+
+        Raises:
+            ConfigError: On a worker of a job that is not the first one.
+        """
+        if self.session is not None and (rank := self.session.cluster.rank) != 0:
+            raise ConfigError(
+                "Expected worker 0 to look at the run, because only it has the run directory. "
+                f"Received: a call on worker {rank}. Use manager.position, which is the same on "
+                "all workers."
+            )
+
+    def loss_behind(self, error: BaseException | None) -> WorkerLost | None:
+        """Return the error with which a worker ends if its job has lost another one; else None.
+
+        Args:
+            error: what has ended the training.
+        """
+        in_job = self.session is not None and self.session.team is not None
+        if not in_job or not isinstance(error, Exception) or not is_lost_worker(error):
+            return None
+        return WorkerLost(f"another worker of this job has ended: {error}")
 
     def close(self, owner: Any, error: BaseException | None) -> None:
         """Close the session, if one is open.

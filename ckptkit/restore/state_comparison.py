@@ -8,11 +8,20 @@ from dataclasses import dataclass
 
 from ckptkit.restore.metric_pairs import pair_metrics
 from ckptkit.restore.renumbered_names import renumbered
-from ckptkit.run.manifest import ADAPTED, ATTRIBUTES, CAPTURED, DATA, EVALUATED, RESULT, StateEntry
+from ckptkit.run.manifest import (
+    ADAPTED,
+    ATTRIBUTES,
+    CAPTURED,
+    DATA,
+    EVALUATED,
+    RESULT,
+    WORKER,
+    StateEntry,
+)
 from ckptkit.run.tensor_entry import TensorEntry, leaf_key
 
 _MOST_ROWS = 30
-_MAY_BE_MISSING = (DATA, ATTRIBUTES, CAPTURED)
+_MAY_BE_MISSING = (DATA, ATTRIBUTES, CAPTURED, WORKER)
 
 
 @dataclass(frozen=True)

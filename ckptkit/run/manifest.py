@@ -69,6 +69,9 @@ ATTRIBUTES = "attributes"
 CAPTURED = "captured"
 """The role of variables that the train step and the loss use, and that belong to no model."""
 
+WORKER = "worker"
+"""The role of what belongs to one worker of a job; the number of the worker follows in the key."""
+
 Number = float | str
 """A number in JSON; values that JSON cannot hold are `"nan"`, `"inf"` and `"-inf"`."""
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from contextlib import ExitStack
 
-from ckptkit.errors import Preempted
+from ckptkit.errors import Preempted, WorkerLost
 from ckptkit.run import events
 from ckptkit.session.failure_report import may_restart
 from ckptkit.session.finished_runs import note_finished
@@ -27,8 +27,12 @@ def close_session(
         error: what ended training, or None.
     """
     with resources:
+        if session.team is not None and isinstance(error, WorkerLost):
+            session.team.give_up(error)
         try:
             _record_end(session, remote, error)
+            if session.team is not None:
+                session.team.close(error)
         except BaseException as second:
             if error is not None:
                 # The first error is named in the message, because a traceback shows only the cause
@@ -36,6 +40,8 @@ def close_session(
                 second.add_note(f"The run was being closed after {type(error).__name__}: {error}")
             # Nothing may be written into a run after it was closed.
             session.saves.saver.abandon()
+            if session.team is not None:
+                session.team.close(second)
             raise
 
 
@@ -100,6 +106,8 @@ def _save(session: SessionBase, trigger: str) -> None:
     if session.done or session.is_saved(session.position):
         return
     partial = session.partial_turn()
+    if session.team is not None:
+        session.team.meet("a loop that was left")
     if partial is None:
         session.save(trigger)
     elif partial.taken is not None:

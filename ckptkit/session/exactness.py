@@ -12,6 +12,7 @@ from ckptkit.run import events
 from ckptkit.run.checkpoint_catalog import Checkpoint
 from ckptkit.run.journal import Journal
 from ckptkit.run.library_versions import versions
+from ckptkit.tracking.worker_part import workers_in
 
 _LIBRARIES = ("tensorflow", "keras", "numpy")
 
@@ -77,6 +78,25 @@ class Exactness:
             + (f"; values that each had for itself are joined or split ({named})" if own else "")
         )
 
+    def check_workers(self, checkpoint: Checkpoint, now: int) -> None:
+        """Check that as many workers of a job resume a run as have saved it.
+
+        Args:
+            checkpoint: the checkpoint to restore.
+            now: the number of workers of the program.
+
+        Raises:
+            ConfigError: If it are more or fewer.
+        """
+        then = workers_in(checkpoint.manifest.tensors)
+        if then != now:
+            raise ConfigError(
+                f"Expected {then} {_workers(then)}, as many as saved {checkpoint.path}: each has "
+                f"data and statistics of its own. Received: {now}. Start {then} {_workers(then)} "
+                "again. Or begin another run in another directory with the weights of this one: "
+                f"ckptkit.load_weights(model, {str(checkpoint.path.parent.parent)!r})."
+            )
+
     def drawn(self, who: str, operations: Collection[str], *, traced: bool) -> None:
         """Report random operations whose state cannot be saved, with the remedy.
 
@@ -129,6 +149,10 @@ class Exactness:
         ]
         if other:
             self.inexact(f"other versions compute other bits ({'; '.join(other)})")
+
+
+def _workers(number: int) -> str:
+    return "worker" if number == 1 else "workers"
 
 
 def _replicas(number: int) -> str:

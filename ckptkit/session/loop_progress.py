@@ -197,6 +197,10 @@ class LoopProgress:
                 updates,
             )
 
+    def keep_no_reserve(self) -> None:
+        """Take no snapshots that one worker of a job might save alone."""
+        self._reserve.disable()
+
     def stop_watching(self) -> None:
         """Stop watching a turn that an exception has left while its generator still exists."""
         self._first_turn.stop()

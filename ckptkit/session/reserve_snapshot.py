@@ -96,6 +96,10 @@ class TurnReserve:
         self._cost_secs = 0.0
         self._earned_secs, self._earned_at = ALLOWED_SECS, monotonic()
 
+    def disable(self) -> None:
+        """Take no snapshots from now on."""
+        self._copy_secs = math.inf
+
     def of(self, position: RunPosition) -> PartialTurn | None:
         """Return the newest snapshot if it was taken at a position, else None."""
         taken = self._holder.reserve

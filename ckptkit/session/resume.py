@@ -42,6 +42,7 @@ class Resume:
         stopwatch: the stopwatch of the session.
 
     Attributes:
+        workers: how many workers have saved what is restored here.
         adopted: what a new run has taken over from another system, or None.
         constants_changed: whether the last restore has changed constants of layers. If so, a traced
             step has to be traced again.
@@ -60,6 +61,7 @@ class Resume:
         self.changes, self._exactness, self._stopwatch = changes, exactness, stopwatch
         self._passed_over: dict[CheckpointName, str] = {}
         self._ahead = ReadAhead()
+        self.workers = 1
         self.constants_changed = False
         self.adopted: AdoptionReport | None = None
 
@@ -117,6 +119,7 @@ class Resume:
             ConfigError: If exactness is required, and other library versions, or a program with
                 another number of replicas, wrote the checkpoint.
         """
+        self._exactness.check_workers(checkpoint, self.workers)
         self._exactness.check_versions(checkpoint)
         self._exactness.check_replicas(checkpoint, self._tracked.replicas)
         # Before the state is restored: a traced step contains optimizer arguments as constants.

@@ -81,8 +81,12 @@ class SaveCoordinator:
 
     # -- saving
 
-    def save_if_due(self) -> bool:
+    def save_if_due(self, decide: Callable[[str | None], str | None] | None = None) -> bool:
         """Save if the policy says so, or if another process has requested it.
+
+        Args:
+            decide: takes the reason why a save is due here, or None, and returns the reason that
+                counts: the workers of a job save together.
 
         Returns:
             Whether a save was due. If there was no space, that is a warning, and the next save
@@ -107,6 +111,8 @@ class SaveCoordinator:
         must = reason is not None and any(each.insists(moment, self._last) for each in policies)
         if (asked := self.requests.reason) is not None:
             reason, must = asked, True
+        if decide is not None:
+            reason, must = decide(reason), True
         # Updated after the policy has decided, because it compares with earlier extremes. Only
         # metrics that it has converted are used, because a conversion waits for the device.
         if not moment.running_averages:
@@ -115,6 +121,28 @@ class SaveCoordinator:
             self.save(reason, must=must, periodic=True)
         self._check_monitors(moment)
         return reason is not None
+
+    def due_ahead(self) -> str | None:
+        """Return why a save will be due after one more step if nothing is measured there; or None.
+
+        The workers of a job have to know that one step before. None while one save is being written
+        and another one waits, because each save of a job has to be written.
+        """
+        if self.saver.is_full:
+            return None
+        if (asked := self.requests.reason) is not None:
+            return asked
+        now = self._now()
+        at = now.position
+        # Inside of an epoch every batch counts; between two epochs, the next step begins one.
+        batch = at.batch + 1 if at.batch or at.epoch else 0
+        moment = replace(
+            now,
+            position=replace(at, step=at.step + 1, batch=batch),
+            extremes=self._extremes,
+            save_secs=self.saver.cost_secs,
+        )
+        return self._options.save.due(moment, self._last)
 
     def _check_monitors(self, moment: Moment) -> None:
         """Report monitored metrics that are missing, at the end of the first epoch.
@@ -145,8 +173,8 @@ class SaveCoordinator:
         try:
             self.monitors.report(missing, metrics, training=True, since=since)
         except ConfigError:
-            # Saved first, so that the epoch is not lost.
-            if not self.is_saved(moment.position):
+            # Saved first, so that the epoch is not lost. The workers of a job save together only.
+            if not self.saver.is_shared and not self.is_saved(moment.position):
                 self.save("a metric that save waits for is missing")
                 self.saver.finish()
             raise
@@ -258,13 +286,18 @@ class SaveCoordinator:
             fresh_labels=self._fresh_labels,
         )
 
-    def save_final(self, taken: Taken | None = None) -> None:
+    def save_final(
+        self,
+        taken: Taken | None = None,
+        agree: Callable[[Callable[[], bool]], bool] = lambda decide: decide(),
+    ) -> None:
         """Save the state at the end of training, unless it is already saved.
 
         Args:
             taken: the state from which training can continue; by default the current state. If
                 weights were replaced since then, by averages or by the best ones, the replacements
                 are saved too.
+            agree: returns what all workers of a job do, who save together.
         """
         self.saver.finish()
         # A run of one epoch, or a loop without epochs, has no earlier moment for this check.
@@ -273,17 +306,20 @@ class SaveCoordinator:
         has_trained = self._progress.position.step > self._began.position.step
         if has_trained and (missing := self.monitors.missing()):
             self.monitors.report(missing, metrics, training=False)
-        newest = list_checkpoints(self._options.layout)
-        if (
-            taken is None
-            and newest
-            and newest[-1].step == self._progress.position.step
-            and newest[-1].manifest.final
-        ):
+        if taken is None and not agree(lambda: not self._is_final()):
             return
         taken = taken or self.take()
         result = snapshot.with_final_weights(taken.snapshot, self.saver.tracked_now())
         self.save("end of training", replace(taken, snapshot=result), final=True)
+
+    def _is_final(self) -> bool:
+        """Return whether the newest checkpoint is the end of training at this step."""
+        newest = list_checkpoints(self._options.layout)
+        return (
+            bool(newest)
+            and newest[-1].step == self._progress.position.step
+            and newest[-1].manifest.final
+        )
 
     # -- what is not saved yet
 

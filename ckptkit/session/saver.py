@@ -11,7 +11,7 @@ from ckptkit.run import events
 from ckptkit.run.manifest import Manifest
 from ckptkit.run.save_context import SaveContext
 from ckptkit.session.options import RunOptions
-from ckptkit.session.snapshot_writer import SnapshotWriter, Taken
+from ckptkit.session.snapshot_writer import SnapshotTaker, SnapshotWriter, Taken
 from ckptkit.session.stopwatch import Stopwatch
 from ckptkit.tracking import snapshot
 from ckptkit.tracking.tracker import Tracked, Tracker
@@ -39,6 +39,9 @@ class Saver:
         tracker: finds the objects to save.
         stopwatch: the stopwatch of the session, which measures the time of snapshots.
         on_saved: see `SnapshotWriter`. In the foreground, training stops for the writing too.
+
+    Attributes:
+        snapshots: writes the snapshots, or sends them to the worker of the job that writes.
     """
 
     def __init__(
@@ -52,7 +55,7 @@ class Saver:
         self._options, self._journal = options, target.journal
         self._tracker, self._stopwatch = tracker, stopwatch
         self._on_saved = on_saved
-        self._snapshots = SnapshotWriter(options, target, self._saved)
+        self.snapshots: SnapshotTaker = SnapshotWriter(options, target, self._saved)
         self._writer: CheckpointWriter = (
             BackgroundWriter() if options.background else ForegroundWriter()
         )
@@ -74,7 +77,7 @@ class Saver:
                     size(self._copy_bytes),
                 )
                 self._writer.finish()
-            self._snapshots.unwritten = None  # the new snapshot replaces it, also in memory
+            self.snapshots.unwritten = None  # the new snapshot replaces it, also in memory
             began = time.monotonic()
             taken = snapshot.take_snapshot(self._tracker.track_now())
             secs = time.monotonic() - began
@@ -91,6 +94,11 @@ class Saver:
         return self._tracker.iterators_losing_order
 
     @property
+    def is_shared(self) -> bool:
+        """Whether the workers of a job save together."""
+        return self.snapshots.is_shared
+
+    @property
     def is_writing(self) -> bool:
         """Whether a save is being written."""
         return self._writer.busy
@@ -99,6 +107,11 @@ class Saver:
     def save_bytes(self) -> int:
         """The size of a save in bytes; 0 before the first one."""
         return self._copy_bytes
+
+    @property
+    def is_full(self) -> bool:
+        """Whether one save is being written, and another one waits."""
+        return self._writer.full
 
     def state_bytes(self) -> int:
         """Return how much memory the variables of the state take, in bytes."""
@@ -119,7 +132,7 @@ class Saver:
             self._check_memory(taken)
         began = time.monotonic()
         with self._stopwatch.during("saving"):
-            self._writer.submit(self._snapshots.job(taken, manifest, must=must, periodic=periodic))
+            self._writer.submit(self.snapshots.job(taken, manifest, must=must, periodic=periodic))
         self._cost.snapshot_taken(taken.secs + time.monotonic() - began)
 
     def _check_memory(self, taken: Taken) -> None:
@@ -166,12 +179,12 @@ class Saver:
     @property
     def unsaved(self) -> RunPosition | None:
         """The position of the newest save if it could not be written, else None."""
-        return self._snapshots.unsaved
+        return self.snapshots.unsaved
 
     @property
     def unwritten(self) -> Taken | None:
         """The snapshot of the newest save if it could not be written and none was taken since."""
-        return self._snapshots.unwritten
+        return self.snapshots.unwritten
 
     def finish(self) -> None:
         """Wait until nothing is being written; `check` raises a failure later."""
@@ -194,11 +207,11 @@ class Saver:
             BackgroundSaveError: If a save failed, or there was no space for the newest one.
         """
         self.wait(timeout_secs)
-        self._snapshots.check_space()
+        self.snapshots.check_space()
 
     def abandon(self) -> None:
         """Forbid further commits without waiting, because the program must stop now."""
-        self._snapshots.withdraw()
+        self.snapshots.withdraw()
         self._writer.abandon()
 
     # -- before the machine goes away
@@ -206,7 +219,7 @@ class Saver:
     @property
     def write_secs(self) -> float | None:
         """The seconds to write a save that shares nothing with an earlier one; None if unknown."""
-        return self._snapshots.write_secs
+        return self.snapshots.write_secs
 
     def write_secs_now(self, taken: Taken | None) -> float | None:
         """Return the seconds to write a snapshot, which shares what has not changed.
@@ -217,10 +230,10 @@ class Saver:
         if self.write_secs is None:
             return None
         values = taken.snapshot if taken else snapshot.take_snapshot(self._tracker.track_now())
-        return self._snapshots.write_secs_for(values)
+        return self.snapshots.write_secs_for(values)
 
     @property
     def writing_for_secs(self) -> float | None:
         """The seconds since the save that is being written was begun; None if there is none."""
-        since = self._snapshots.writing_since
+        since = self.snapshots.writing_since
         return None if since is None else time.monotonic() - since

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from contextlib import ExitStack
 from dataclasses import replace
+from functools import partial
 
-from ckptkit.errors import ConfigError
 from ckptkit.position import RunPosition
 from ckptkit.run.checkpoint_catalog import Checkpoint
 from ckptkit.session.audit_pause import audit_pause
@@ -19,6 +20,7 @@ from ckptkit.session.session_base import SessionBase
 from ckptkit.session.snapshot_writer import Taken
 from ckptkit.session.tensorboard_hook import TensorBoardHook
 from ckptkit.session.tracked_state import TrackedState
+from ckptkit.session.worker_team import WorkerTeam
 from ckptkit.workers.cluster import Alone, Cluster
 
 
@@ -41,31 +43,30 @@ class Session(SessionBase):
 
     # -- opening
 
-    def start(self) -> Session:
+    def start(self, at_end: Callable[[], object] = lambda: None) -> Session:
         """Open the run.
+
+        Args:
+            at_end: called after the session was closed, or if it cannot be opened.
 
         Returns:
             This session.
 
         Raises:
             ConfigError: If a file has the name of the directory, another program wrote the
-                checkpoints, a policy compares a metric of unknown direction, or this process is not
-                rank 0 of its cluster.
+                checkpoints, or a policy compares a metric of unknown direction.
             RunLockedError: If another process trains this run.
             StorageError: If the disk refuses.
             ThreadRefusedError: If the system allows no further thread.
         """
-        if self.cluster.rank != 0:
-            raise ConfigError(
-                "Expected rank 0 to open the run: one process of a cluster writes it. Received: "
-                f"rank {self.cluster.rank} of {self.cluster.size}. Open it there."
-            )
         with ExitStack() as resources:
+            resources.callback(at_end)
             opened = open_run(self.options, resources)
             logs = self._logs = TensorBoardHook(opened.options, opened.target.journal)
             resources.callback(logs.close)
             self.assemble(opened, logs)
             replace_draws(self.options, resources)
+            self._join_workers(resources)
             self._remote = RemoteControl(
                 self, opened.options, opened.target.journal, self.stopping, self.saves.requests
             )
@@ -85,12 +86,23 @@ class Session(SessionBase):
             self._resources = resources.pop_all()
         return self
 
+    def _join_workers(self, resources: ExitStack) -> None:
+        if self.cluster.size > 1:
+            self.team = WorkerTeam(self.cluster, self)
+            self.resume.workers = self.cluster.size if self.cluster.rank == 0 else 1
+            resources.callback(self.team.stop_listening)
+            self.team.start(self.saves.saver)
+
     # -- resuming
 
     def restore_newest(self) -> RunPosition:
         """Restore the newest good checkpoint, and continue from it; see `Resume.restore_newest`."""
-        position = self.start_from(self.resume.restore_newest())
-        self.saves.saver.prepare()
+        if self.team is None:
+            position = self.start_from(self.resume.restore_newest())
+            self.saves.saver.prepare()
+            return position
+        position = self.start_from(self.team.restore_newest())
+        self.team.look_ahead()
         return position
 
     def restore(self, checkpoint: Checkpoint) -> RunPosition:
@@ -119,6 +131,8 @@ class Session(SessionBase):
             Preempted: After a request to stop, with the state saved.
         """
         self.progress.beats += 1
+        if self.team is not None:
+            self.team.safe_point()
         if self.stopping.requested:
             self.loop.count_all()
         self.stopping.serve()
@@ -130,7 +144,10 @@ class Session(SessionBase):
             BackgroundSaveError: If this save or an earlier one failed. If only an earlier save
                 failed, the final state is saved nevertheless.
         """
-        self.saves.save_final(taken)
+        if self.team is None:
+            self.saves.save_final(taken)
+        else:
+            self.saves.save_final(taken, partial(self.team.agree, "the end of training"))
         self.saves.saver.wait()
         self.note_finished()
 

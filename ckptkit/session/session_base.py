@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from ckptkit.run.manifest import Manifest
     from ckptkit.session.reserve_snapshot import PartialTurn
     from ckptkit.session.snapshot_writer import Taken
+    from ckptkit.session.worker_team import WorkerTeam
 
 
 class SessionBase:
@@ -43,6 +44,7 @@ class SessionBase:
         resume: finds and restores checkpoints.
         loop: counts the turns of the program's own loops.
         stopping: receives and serves requests to stop.
+        team: the other workers of the job; None if this process trains alone.
         mirror: copies the run to an object store, or None.
     """
 
@@ -57,6 +59,7 @@ class SessionBase:
     loop: LoopProgress
     stopping: Stopping
     mirror: MirrorSession | None
+    team: WorkerTeam | None = None
 
     # -- creation
 
@@ -210,11 +213,14 @@ class SessionBase:
         """See `LoopProgress.partial_turn`."""
         return self.loop.partial_turn()
 
-    def save_if_due(self, leave: Callable[[], None] | None = None) -> bool:
+    def save_if_due(
+        self, leave: Callable[[], None] | None = None, *, ends_epoch: bool = False
+    ) -> bool:
         """Save if a save is due, and serve a request to stop.
 
         Args:
             leave: see `Stopping.serve`.
+            ends_epoch: whether an epoch has ended here, at which all workers of a job meet.
 
         Returns:
             Whether a save was due.
@@ -228,6 +234,11 @@ class SessionBase:
         # raised after it.
         if not self.stopping.requested:
             self.saves.saver.check()
-        due = self.saves.save_if_due()
+        if self.team is None:
+            due = self.saves.save_if_due()
+        else:
+            due = self.team.boundary(meets=ends_epoch)
         self.stopping.serve(leave=leave)
+        if self.team is not None:
+            self.team.look_ahead()
         return due

@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Protocol
 
 from ckptkit.errors import BackgroundSaveError, StorageError
 from ckptkit.log import logger
@@ -20,6 +21,9 @@ from ckptkit.tracking import snapshot
 from ckptkit.writing.checkpoint_writer import Job, drop_tracebacks, write_checkpoint
 from ckptkit.writing.incremental_bundle import IncrementalBundle, PlannedBundle
 from ckptkit.writing.write_times import WriteTimes
+
+if TYPE_CHECKING:
+    from ckptkit.session.worker_saves import ExpectedParts, PartCollector
 
 
 @dataclass(frozen=True)
@@ -43,6 +47,23 @@ class Taken:
     time: float
 
 
+class SnapshotTaker(Protocol):
+    """What a saver passes its snapshots to; see `SnapshotWriter` for the meaning of each."""
+
+    unsaved: RunPosition | None
+    unwritten: Taken | None
+    writing_since: float | None
+
+    @property
+    def is_shared(self) -> bool: ...
+    @property
+    def write_secs(self) -> float | None: ...
+    def write_secs_for(self, taken: snapshot.Snapshot) -> float | None: ...
+    def job(self, taken: Taken, manifest: Manifest, *, must: bool, periodic: bool) -> Job: ...
+    def check_space(self) -> None: ...
+    def withdraw(self) -> None: ...
+
+
 class SnapshotWriter:
     """Makes the jobs that write snapshots, and keeps the result of the newest one.
 
@@ -54,6 +75,7 @@ class SnapshotWriter:
             was written.
 
     Attributes:
+        collector: adds the parts of the other workers of the job; None if there are none.
         unsaved: the position of the newest save if it could not be written, else None.
         unwritten: its snapshot, until the next one is taken.
         writing_since: when the save in progress began, on the monotonic clock.
@@ -72,6 +94,7 @@ class SnapshotWriter:
         self._bundle = IncrementalBundle()
         self._has_warned = False  # about weights that are not finite
         self._is_finite = False  # all weights of the newest checkpoint
+        self.collector: PartCollector | None = None
         self.unsaved: RunPosition | None = None
         self.unwritten: Taken | None = None
         self.writing_since: float | None = None
@@ -89,14 +112,33 @@ class SnapshotWriter:
             periodic: whether another save follows by itself; if so, a lack of space is only a
                 warning.
         """
+        # Numbered here, on the training thread, in the order in which all workers save.
+        parts = self.collector.expect(taken.position) if self.collector else None
         return Job(
             step=manifest.step,
-            run=lambda: self._write(taken, manifest, periodic=periodic),
-            must=must,
+            run=lambda: self._write_all(taken, manifest, parts, periodic=periodic),
+            must=must or parts is not None,
             drop=lambda reason: self._target.journal.record(
                 events.SaveDropped(step=manifest.step, reason=reason)
             ),
         )
+
+    def _write_all(
+        self, taken: Taken, manifest: Manifest, parts: ExpectedParts | None, *, periodic: bool
+    ) -> None:
+        """Write a snapshot with the parts of all workers, which learn how that ended."""
+        if parts is None:
+            self._write(taken, manifest, periodic=periodic)
+            return
+        error: BaseException | None = None
+        try:
+            self._write(parts.complete(taken), manifest, periodic=periodic)
+            error = self._no_space
+        except BaseException as raised:
+            error, self.unsaved = raised, taken.position
+            raise
+        finally:
+            parts.report(error)
 
     def _write(self, taken: Taken, manifest: Manifest, *, periodic: bool) -> None:
         began = self.writing_since = time.monotonic()
@@ -162,6 +204,11 @@ class SnapshotWriter:
         )
 
     # -- on the training thread
+
+    @property
+    def is_shared(self) -> bool:
+        """Whether the workers of a job save together."""
+        return self.collector is not None
 
     @property
     def write_secs(self) -> float | None:

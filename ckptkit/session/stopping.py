@@ -98,6 +98,8 @@ class Stopping:
         self._timer: threading.Timer | None = None
         self._grace_secs = options.preemption.grace_secs
         self.before_signal: Callable[[], None] = lambda: None
+        self._pass_on: Callable[[str], None] | None = None
+        """Tells the workers of a job that this one is asked to stop, until all agree on when."""
         self._guard = threading.Lock()
         """Held while the last save is made, so that the emergency timer and the training thread do
         not both make it."""
@@ -131,6 +133,25 @@ class Stopping:
     def request(self, reason: str) -> None:
         """Ask the run to save and stop at its next safe point; call it on any thread."""
         self._box.put(StopRequest(reason, self._options.preemption.exit_code))
+        if self._pass_on is not None:
+            self._pass_on(reason)
+
+    def hold(self, pass_on: Callable[[str], None]) -> None:
+        """Serve no request before `release`, because all workers of a job stop together.
+
+        Args:
+            pass_on: tells the others a reason to stop; called on any thread.
+        """
+        self._pass_on = pass_on
+
+    def release(self, reason: str) -> None:
+        """Serve requests from now on, because all workers have agreed to stop here.
+
+        Args:
+            reason: who asked, if this worker was not asked itself.
+        """
+        self._pass_on = None
+        self.request(reason)
 
     def goes_away(self, source: str, left_secs: float) -> None:
         """Handle a notice that the machine goes away: save and stop. Call it on any thread.
@@ -161,7 +182,7 @@ class Stopping:
     @property
     def requested(self) -> bool:
         """Whether the run has to stop at its next safe point."""
-        return self._box.get() is not None
+        return self._pass_on is None and self._box.get() is not None
 
     @property
     def answered_elsewhere(self) -> bool:
@@ -183,7 +204,7 @@ class Stopping:
                 the program had its own signal handler, it is what that handler raises.
         """
         request = self._box.get()
-        if request is None:
+        if request is None or not self.requested:
             return
         with self._session.phases.during(SessionPhase.SAVING):
             at = self._save_and_record(request, taken)
@@ -252,6 +273,8 @@ class Stopping:
                 name,
                 session.phases.phase,
             )
+        if self._pass_on is not None:
+            self._pass_on(name)
         self._journal.record(events.SignalReceived(signal=name, phase=session.phases.phase.value))
 
     def _schedule_last_resort(self) -> None:

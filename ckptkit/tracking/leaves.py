@@ -14,6 +14,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any, Protocol
 
+import keras
 import numpy as np
 import tensorflow as tf
 
@@ -191,11 +192,16 @@ def first_line(error: Exception) -> str:
 
 def path_of(variable: Any) -> str:
     """Return the name under which Keras or TensorFlow knows a variable."""
-    return str(getattr(variable, "path", None) or variable.name.removesuffix(":0"))
+    # Asked of Keras' variables only: TensorFlow looks for an unknown attribute of a variable with
+    # several replicas in its value, and computing that is an operation of all workers.
+    path = variable.path if isinstance(variable, keras.Variable) else None
+    return str(path or variable.name.removesuffix(":0"))
 
 
 def python_accessors(value: Any) -> tuple[Callable[[], object], Callable[[Any], object]] | None:
     """Return functions that get and set an object's Python state, or None if it has no state."""
+    if isinstance(value, tf.distribute.DistributedValues):
+        return None  # see `path_of`
     # A NumPy Generator has neither get_state nor state_dict; its state is in its bit generator.
     if isinstance(value, np.random.Generator):
         bits = value.bit_generator

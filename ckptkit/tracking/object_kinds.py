@@ -314,7 +314,9 @@ def _set_seed_sequence(value: Any, spawned: int) -> None:
 
 def asked_methods(value: Any) -> tuple[Callable[[], Any], Callable[[Any], object]] | None:
     """Return the methods that return and set an object's state, or None."""
-    if isinstance(value, type):
+    # TensorFlow looks for an unknown attribute of such a variable in its value, and computing that
+    # is an operation of all workers.
+    if isinstance(value, type | tf.distribute.DistributedValues):
         return None
     for getter, setter in (("get_state", "set_state"), ("state_dict", "load_state_dict")):
         if callable(getattr(value, getter, None)) and callable(getattr(value, setter, None)):

@@ -204,7 +204,10 @@ def follows_attributes(value: Any) -> bool:
 
 def _name_of(value: Any) -> list[str | int]:
     """Return the sort key of a named object: its name, split at its numbers."""
-    name = str(getattr(value, "path", None) or getattr(value, "name", None) or repr(value))
+    # For these: see `leaves.path_of`.
+    is_spread = isinstance(value, tf.distribute.DistributedValues)
+    path = None if is_spread else getattr(value, "path", None)
+    name = str(path or getattr(value, "name", None) or repr(value))
     # Numbers compare as numbers, because Keras counts per process: `dense_9` and `dense_10` must
     # have the same order as `dense_1` and `dense_2` in a fresh process.
     return [int(part) if part.isdecimal() else part for part in re.split(r"(\d+)", name)]

@@ -34,6 +34,7 @@ class Snapshot:
         evaluated: the weights by key with which the metrics of this moment were measured. They are
             written if they differ from the present ones.
         graph: the objects that TensorFlow follows from the state.
+        others: the tensors of other workers of the job, by key.
     """
 
     states: tuple[StateEntry, ...]
@@ -42,6 +43,7 @@ class Snapshot:
     results: dict[str, tf.Tensor] = field(default_factory=dict)
     evaluated: dict[str, tf.Tensor] = field(default_factory=dict)
     graph: TrackableGraph = EMPTY
+    others: dict[str, tuple[TensorEntry, tf.Tensor]] = field(default_factory=dict)
 
     @property
     def values(self) -> Iterator[tuple[Leaf, Tensors]]:
@@ -69,7 +71,7 @@ class Snapshot:
             for key, tensor in self.evaluated.items():
                 other = evaluated_key(key)
                 found[other] = (replace(found[key][0], key=other), tensor)
-        return found
+        return found | self.others
 
     @property
     def weights(self) -> dict[str, tf.Tensor]:

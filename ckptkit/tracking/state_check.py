@@ -172,12 +172,9 @@ def ensure_built(state: Mapping[str, Any]) -> None:
                 f"save. If it makes its variables in its first call, call it once on a batch "
                 f"before; otherwise remove it from state."
             )
-        optimizer = getattr(entry, "optimizer", None)
-        if (
-            isinstance(entry, keras.Model)
-            and isinstance(optimizer, keras.optimizers.Optimizer)
-            and not optimizer.built
-        ):
+        # Of nothing else: see `path_of`.
+        optimizer = getattr(entry, "optimizer", None) if isinstance(entry, keras.Model) else None
+        if isinstance(optimizer, keras.optimizers.Optimizer) and not optimizer.built:
             build_optimizer(optimizer, entry.trainable_variables)
     # A second loop, because a compiled model builds its optimizer above, and the same optimizer may
     # also be an entry of the state.

@@ -19,8 +19,8 @@ from ckptkit.tracking.leaves import Leaf, VariableLeaf, path_of
 from ckptkit.tracking.reachable_objects import visit
 
 _NEEDED = {
-    "MultiWorkerMirroredStrategy": "its workers would have to agree on the step of each save, and "
-    "send what is their own to the one that writes",
+    "MultiWorkerMirroredStrategy": "with a single worker it was not tried, and MirroredStrategy "
+    "does the same",
     "ParameterServerStrategy": "its variables are in other processes, whose steps have no common "
     "moment at which a save could read them",
     "TPUStrategy": "its variables are in the memory of TPUs, and its steps run there several at a "
@@ -34,6 +34,58 @@ _DTENSOR = (
     "is laid out over devices by DTensor, which is not supported: a save would have to write each "
     "part with its layout, and a resume to lay it out again. Make it without a layout."
 )
+
+
+_FIT = (
+    "model.fit under MultiWorkerMirroredStrategy is not supported: Keras 3 ends before the first "
+    'step, with "Attempt to convert a value (PerReplica" (keras issue 20329) or with "Invalid '
+    'reduction dimension" (tensorflow issue 72388). Train in a loop of your own with '
+    "ckptkit.CheckpointManager, which supports it: docs/workers.md has an example."
+)
+
+
+def job_strategy(state: Mapping[str, Any]) -> Any:
+    """Return the strategy of several workers to which a state belongs, or None.
+
+    Args:
+        state: what the run saves, by name.
+    """
+    seen: dict[int, Any] = {}
+    found = [tf.distribute.get_strategy()]
+    for value in state.values():
+        for _, each in visit(value, seen):
+            if isinstance(each, keras.Model):
+                found.append(each.distribute_strategy)
+            elif (variable := _variable_of(each)) is not None:
+                found.append(getattr(variable, "distribute_strategy", None))
+    return next((each for each in found if _workers_of(each) > 1), None)
+
+
+def check_fit_alone(state: Mapping[str, Any]) -> None:
+    """Check that what `fit` trains does not belong to several workers.
+
+    Args:
+        state: what the run saves, by name.
+
+    Raises:
+        ConfigError: If it does.
+    """
+    if job_strategy(state) is not None:
+        raise ConfigError(_FIT)
+
+
+def check_alone(state: Mapping[str, Any]) -> None:
+    """Check that a process that restores a checkpoint of its choice trains alone.
+
+    Raises:
+        ConfigError: If it is one of several workers.
+    """
+    if job_strategy(state) is not None:
+        raise ConfigError(
+            "manager.restore() is not supported for several workers: `with manager:` and "
+            "manager.restore_or_initialize() restore the newest checkpoint on all of them. To "
+            "continue from an earlier one, run `ckptkit rollback` before."
+        )
 
 
 def check_strategies(state: Mapping[str, Any]) -> None:
@@ -60,18 +112,25 @@ def check_strategies(state: Mapping[str, Any]) -> None:
                 _check_variable(variable, f"The variable {path_of(found)!r} in state[{name!r}]")
 
 
-def check_leaves(leaves: Iterable[Leaf]) -> None:
+def check_leaves(leaves: Iterable[Leaf], *, in_job: bool) -> None:
     """Check that every variable among the leaves of a state has a strategy that is supported.
 
     Args:
         leaves: of the state.
+        in_job: whether the run was opened as one of several workers.
 
     Raises:
         ConfigError: If one has another one: it was made after the run was opened.
     """
     for leaf in leaves:
         if isinstance(leaf, VariableLeaf):
-            _check_variable(leaf.variable, f"The variable {leaf.path!r} ({leaf.key})")
+            what = f"The variable {leaf.path!r} ({leaf.key})"
+            _check_variable(leaf.variable, what)
+            if not in_job and _workers_of(getattr(leaf.variable, "distribute_strategy", None)) > 1:
+                raise ConfigError(
+                    f"{what} was made under MultiWorkerMirroredStrategy, and joins the state of a "
+                    "run that was opened without it. Make it before the run is opened."
+                )
 
 
 def check_strategy(strategy: Any) -> None:
@@ -90,6 +149,11 @@ def check_strategy(strategy: Any) -> None:
         )
     if not _is_supported(strategy):
         raise _refusal("The data was to be split", strategy)
+    if _workers_of(strategy) > 1:
+        raise ConfigError(
+            "Expected the data of this worker, as in manager.data(dataset.shard(workers, rank)). "
+            "Received: strategy=... of several workers, whose data is not split here."
+        )
 
 
 def _variable_of(value: Any) -> tf.Variable | None:
@@ -117,6 +181,8 @@ def _is_supported(strategy: Any) -> bool:
         # It may also be given devices of other processes, which it would have to be asked for.
         devices = map(tf.DeviceSpec.from_string, strategy.extended.worker_devices)
         return len({(device.job, device.task) for device in devices}) == 1
+    if isinstance(strategy, tf.distribute.MultiWorkerMirroredStrategy):
+        return _workers_of(strategy) > 1
     return isinstance(strategy, tf.distribute.OneDeviceStrategy) or strategy is _no_strategy()
 
 
@@ -134,7 +200,8 @@ def _refusal(what: str, strategy: Any) -> ConfigError:
     return ConfigError(
         f"{what} under {_described(strategy)}, which is not supported{needed}. Make and train the "
         "model without a strategy, or under tf.distribute.MirroredStrategy with the devices of one "
-        "machine, or under tf.distribute.OneDeviceStrategy."
+        "machine, under tf.distribute.OneDeviceStrategy, or in a loop of your own under "
+        "tf.distribute.MultiWorkerMirroredStrategy."
     )
 
 
@@ -149,11 +216,16 @@ def _name_of(strategy: Any) -> str:
 
 def _described(strategy: Any) -> str:
     """Return the name of a strategy, with the number of its workers if there are several."""
+    workers = _workers_of(strategy)
+    return _name_of(strategy) + (f" with {workers} workers" if workers > 1 else "")
+
+
+def _workers_of(strategy: Any) -> int:
+    """Return the number of workers of a strategy; 0 if it is for one process."""
     # Found from the strategy: TF_CONFIG is only one of the ways to tell it who the workers are.
     resolver = getattr(strategy, "cluster_resolver", None)
     tasks = resolver.cluster_spec().as_dict() if resolver is not None else {}
-    workers = sum(len(addresses) for addresses in tasks.values())
-    return _name_of(strategy) + (f" with {workers} workers" if workers > 1 else "")
+    return sum(len(addresses) for addresses in tasks.values())
 
 
 def build_optimizer(optimizer: Any, variables: Sequence[Any]) -> None:

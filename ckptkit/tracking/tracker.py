@@ -95,10 +95,12 @@ class Tracker:
     Attributes:
         iterators_losing_order: see `shuffle_orders.iterators_losing_order`.
         users: the user's entries of the state.
+        in_job: whether this process is one of several workers.
     """
 
     def __init__(self, state: Mapping[str, Any]) -> None:
         self.iterators_losing_order: list[str] = []
+        self.in_job = False
         self._own = {name: value for name, value in state.items() if _is_own(name, value)}
         self.users = {name: value for name, value in state.items() if name not in self._own}
         self._objects: ReachableObjects | None = None
@@ -119,7 +121,7 @@ class Tracker:
         if self._objects is None or not self._objects.unchanged():
             self._tracked = track(self.users)
             # Not in `track`: weights may be loaded into a model of any strategy without a run.
-            check_leaves(self._tracked.leaves)
+            check_leaves(self._tracked.leaves, in_job=self.in_job)
             self._objects = ReachableObjects(self._tracked.objects)
             # Here, because training may change the objects while the writer's thread works.
             self._graph = trackable_graph(self.users, self._tracked.leaves)

@@ -1,18 +1,13 @@
 """`Cluster`: the processes that train one model together, and how they exchange values.
 
-The only implementation today is `Alone`. A backend for several processes implements `Cluster`,
-without changes elsewhere.
+`Alone` is a process without others. `Coordinated` is a worker of a job, on a store that all share.
 """
 
 from __future__ import annotations
 
-import json
-from collections.abc import Mapping
 from typing import Protocol
 
-from ckptkit.errors import CheckpointError, ConfigError
-
-_TRAINING = ("chief", "master", "worker", "ps")
+from ckptkit.errors import CheckpointError
 
 
 class WorkersLateError(CheckpointError):
@@ -51,7 +46,19 @@ class Cluster(Protocol):
         ...
 
     def put(self, key: str, value: bytes) -> None:
-        """Publish a value for all workers."""
+        """Publish a value for all workers; a key has one value for the life of the job."""
+        ...
+
+    def claim(self, key: str, value: bytes) -> bool:
+        """Publish a value if no worker has published one under this key; return whether."""
+        ...
+
+    def delete(self, key: str) -> None:
+        """Free the memory of a value that everybody has read."""
+        ...
+
+    def end(self, reason: str) -> None:
+        """Tell all workers that this one trains no more, so that none waits for it."""
         ...
 
     def get(self, key: str, timeout_secs: float) -> bytes:
@@ -97,30 +104,20 @@ class Alone:
             raise WorkersLateError(key, (self.rank,), timeout_secs)
         return self._values[key]
 
+    def claim(self, key: str, value: bytes) -> bool:
+        """Publish a value if there is none under this key; return whether."""
+        return self._values.setdefault(key, value) is value
+
+    def delete(self, key: str) -> None:
+        """Forget a value."""
+        self._values.pop(key, None)
+
+    def end(self, reason: str) -> None:
+        """Do nothing, because nobody waits."""
+
     def gather(self, key: str, value: bytes, timeout_secs: float) -> list[bytes]:
         """Return this worker's own value."""
         return [value]
 
     def barrier(self, name: str, timeout_secs: float) -> None:
         """Return at once, because there are no other workers."""
-
-
-def check_one_worker(environment: Mapping[str, str]) -> None:
-    """Check that this process trains alone.
-
-    Args:
-        environment: the environment of the process; TensorFlow's `TF_CONFIG` names the others.
-
-    Raises:
-        ConfigError: If it is one of several workers.
-    """
-    try:
-        cluster = json.loads(environment.get("TF_CONFIG") or "{}").get("cluster") or {}
-        count = sum(len(cluster.get(kind, ())) for kind in _TRAINING)
-    except (ValueError, AttributeError, TypeError):
-        return  # TensorFlow itself reports the error in it
-    if count > 1:
-        raise ConfigError(
-            f"TF_CONFIG names {count} processes that train together, which ckptkit does not "
-            f"support yet. Train in one process, or without ckptkit."
-        )

@@ -10,7 +10,7 @@ import weakref
 from collections.abc import Callable
 from operator import methodcaller
 
-from ckptkit.errors import BackgroundSaveError, RunLockedError
+from ckptkit.errors import BackgroundSaveError, RunLockedError, WorkerLost
 from ckptkit.log import logger
 from ckptkit.printable_text import sentence
 from ckptkit.process_hooks import AfterFork, AtExit, after_fork, at_exit
@@ -68,6 +68,7 @@ class BackgroundWriter:
         Raises:
             BackgroundSaveError: If a save failed; its cause is attached.
             RunLockedError: If another process owns the run now.
+            WorkerLost: If another worker of the job has ended.
         """
         # First checked without the lock, because this runs at each step.
         if not self._failures:
@@ -75,12 +76,16 @@ class BackgroundWriter:
         with self._changed:
             failures, self._failures = self._failures, []
         first, *others = failures
-        lost_run = next((error for error in failures if isinstance(error, RunLockedError)), None)
+        lost_run: BaseException | None = next(
+            (error for error in failures if isinstance(error, RunLockedError)), None
+        )
+        # A SystemExit, which must end the program with its exit code.
+        lost_run = next((error for error in failures if isinstance(error, WorkerLost)), lost_run)
         if lost_run is not None:
             # Another process owns the run, so all later saves fail for that reason, which is
             # raised.
             raise _with_notes(
-                lost_run, [error for error in failures if not isinstance(error, RunLockedError)]
+                lost_run, [error for error in failures if type(error) is not type(lost_run)]
             )
         raise _with_notes(
             BackgroundSaveError(

@@ -81,6 +81,11 @@ class CheckpointWriter(Protocol):
         """Whether a job is running or waiting."""
         ...
 
+    @property
+    def full(self) -> bool:
+        """Whether one job is running and another one is waiting."""
+        ...
+
     def check(self) -> None:
         """Raise the errors of earlier jobs, once."""
         ...
@@ -105,7 +110,7 @@ class CheckpointWriter(Protocol):
 class ForegroundWriter:
     """Runs each job at once on the calling thread, where its errors are raised."""
 
-    busy = False
+    busy = full = False
 
     def check(self) -> None:
         return None

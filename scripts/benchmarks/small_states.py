@@ -80,9 +80,9 @@ def fit(directory: str, megabytes: int) -> Figures:
     model, found = make_model(megabytes), []
     save_if_due = SaveCoordinator.save_if_due
 
-    def timed(self: SaveCoordinator) -> bool:
+    def timed(self: SaveCoordinator, *arguments: Any) -> bool:
         done = stopwatch()
-        if due := save_if_due(self):
+        if due := save_if_due(self, *arguments):
             found.append(done())
             self.saver.finish()
         return due

@@ -61,7 +61,7 @@ def test_a_later_source_counts_more(tmp_path):
     [
         ("crash = 5", {}, "Did you mean crashes?"),
         ("", {"CKPTKIT_GRACE_SEC": "5"}, "Did you mean CKPTKIT_GRACE_SECS?"),
-        ("zzz = 1", {}, "Expected one of run, notices,"),
+        ("zzz = 1", {}, "Expected one of run, workers, notices,"),
         ("crashes = -1", {}, "crashes is invalid"),
         ("crashes = '5'", {}, "crashes is invalid"),
         ("crashes = true", {}, "crashes is invalid"),

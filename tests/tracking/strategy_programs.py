@@ -171,7 +171,11 @@ def idle(ports: str) -> None:
 
 
 def chief(ports: str, directory: str) -> str:
-    """The first worker alone opens a run with a metric, whose value is the sum over all workers."""
+    """The first worker alone begins a `fit` with a metric, the sum over all workers."""
     with worker(0, ports):
         metric = keras.metrics.Mean()
-    return _refusal(lambda run: _open(run, {"metric": metric}), Path(directory))
+
+    def open_for_fit(run: Any) -> None:
+        ckptkit.CheckpointManager(run, {"metric": metric}).open_session()
+
+    return _refusal(open_for_fit, Path(directory))
