@@ -56,7 +56,9 @@ class WorkerTeam:
         if self._is_first and isinstance(writer := saver.snapshots, SnapshotWriter):
             writer.collector = PartCollector(self._cluster)
         else:
-            saver.snapshots = PartSender(self._cluster, lambda manifest, stall, write: None)
+            saver.snapshots = PartSender(
+                self._cluster, lambda manifest, new_bytes, stall, write: None
+            )
         self._agreement.start()
 
     def give_up(self, error: WorkerLost) -> None:

@@ -9,6 +9,7 @@ import pytest
 from ckptkit.layout import run_layout
 from ckptkit.run.adoption_request import AdoptionRequest, requested_adoption
 from ckptkit.run.events import SetAside
+from tests.support.schemas import printed
 
 
 @pytest.fixture
@@ -33,6 +34,18 @@ def test_it_says_what_it_has_found_and_writes_the_request(backup, tmp_path, ckpt
     assert {path.name for path in backup.iterdir()} == {
         "latest.weights.h5",
         "training_metadata.json",
+    }
+
+
+def test_the_form_for_programs(backup, tmp_path, called):
+    answer = printed("adopt", called("adopt", "backup", "new", "--epoch", "4", "--json").stdout)
+    assert answer == {
+        "version": 1,
+        "run": "new",
+        "source": str(backup / "latest.weights.h5"),
+        "system": "keras.callbacks.BackupAndRestore",
+        "epoch": 4,
+        "step": None,
     }
 
 

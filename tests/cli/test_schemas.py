@@ -58,6 +58,7 @@ exit code that each has.
 """
 
 ELSEWHERE = {
+    "adopt": ("tests/cli/test_adopt.py", 'printed("adopt"'),
     "export": ("tests/export/test_command.py", 'printed("export"'),
     "audit": ("tests/audit/conftest.py", "audit.json"),
     "watch": ("tests/report/page/test_live_page.py", 'printed("watch"'),
