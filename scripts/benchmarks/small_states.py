@@ -87,7 +87,7 @@ def fit(directory: str, megabytes: int) -> Figures:
             self.saver.finish()
         return due
 
-    SaveCoordinator.save_if_due = timed  # type: ignore[method-assign]
+    SaveCoordinator.save_if_due = timed  # type: ignore[method-assign, assignment]
     x = tf.random.normal((BATCH, model.input_shape[1]))
     save = ckptkit.EveryNSteps(2)
     model.fit(
