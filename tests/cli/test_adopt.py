@@ -42,7 +42,7 @@ def test_the_form_for_programs(backup, tmp_path, called):
     assert answer == {
         "version": 1,
         "run": "new",
-        "source": str(backup / "latest.weights.h5"),
+        "source": "backup/latest.weights.h5",
         "system": "keras.callbacks.BackupAndRestore",
         "epoch": 4,
         "step": None,

@@ -136,6 +136,7 @@ SAID = {
     "history": [["run"], ["run", "--json"]],
     "tensors": [["run"], ["run", "--json"]],
     "diff": [["run@100", "@100"], ["run@100", "@100", "--json"]],
+    "adopt": [["--help"]],
     "audit": [["--help"]],
     "report": [["run", "--json"]],
     "watch": [["--help"]],
