@@ -41,6 +41,7 @@ _HOMES = {
         "KeepPolicy",
     ),
     "ckptkit.policies.adopt": ("Adopt",),
+    "ckptkit.policies.older_checkpoints": ("KeepOlder",),
     "ckptkit.policies.warm_start": ("WarmStart",),
     "ckptkit.preemption.policy": ("Preemption",),
     "ckptkit.report.run_view": ("Run", "open_run"),
@@ -94,6 +95,7 @@ __all__ = [
     "KeepEveryNHours",
     "KeepEveryNSteps",
     "KeepLatest",
+    "KeepOlder",
     "KeepPolicy",
     "Mirror",
     "NoAnchors",
@@ -157,6 +159,7 @@ if TYPE_CHECKING:
         KeepLatest,
         KeepPolicy,
     )
+    from ckptkit.policies.older_checkpoints import KeepOlder
     from ckptkit.policies.save_policies import (
         EveryNEpochs,
         EveryNSeconds,

@@ -10,6 +10,7 @@ import dataclasses
 import json
 import os
 import re
+import runpy
 import statistics
 import subprocess
 import sys
@@ -396,11 +397,16 @@ assert 13 == main([14])
 
 
 def test_the_reference_has_a_place_for_the_help_of_each_command():
-    """The site puts the help there; a copy by hand would rot."""
     assert re.findall(r"^<!-- help: ckptkit ?(\w*) -->$", read("docs/cli.md"), re.MULTILINE) == [
         "",
         *COMMANDS,
     ]
+
+
+def test_the_reference_has_the_present_help_of_each_command():
+    program = runpy.run_path(str(ROOT / "scripts" / "docs" / "command_help.py"))
+    page = read("docs/cli.md")
+    assert program["with_help"](page) == page, "run: python scripts/docs/command_help.py"
 
 
 @pytest.mark.parametrize("command", COMMANDS)

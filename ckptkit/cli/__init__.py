@@ -55,6 +55,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if arguments is None and COMPLETE_VARIABLE in os.environ:
         from click.shell_completion import shell_complete
 
+        from ckptkit.cli.completion import register_shells
+
+        register_shells()
         return shell_complete(
             group, {}, "ckptkit", COMPLETE_VARIABLE, os.environ[COMPLETE_VARIABLE]
         )

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
+from difflib import get_close_matches
 
 from ckptkit.cli.checkpoint_choice import best_by, is_best
 from ckptkit.cli.error_codes import NoSuchRunError
@@ -82,12 +84,32 @@ def find_checkpoint(run: StoredRun, choice: int | str | CheckpointName) -> Check
     existing = [each for each in run.checkpoints if each.path.exists()]
     if is_best(choice):
         monitor, mode = best_by(str(choice))
+        if monitor is not None:
+            _check_metric(monitor, existing)
         return run.find("best", monitor=monitor, mode=mode)
     matching = [each for each in existing if choice in ("latest", each.step, each.name)]
     if matching:
         return matching[-1]
     # `find` raises the error, which lists the steps that exist.
     return run.find(choice if isinstance(choice, int) else str(choice))
+
+
+def _check_metric(metric: str, checkpoints: Sequence[Checkpoint]) -> None:
+    """Check that a checkpoint has a metric.
+
+    Raises:
+        CheckpointNotFoundError: If none has it.
+    """
+    known = sorted({name for each in checkpoints if each.problem is None for name in each.metrics})
+    if metric in known:
+        return
+    similar = get_close_matches(metric, known, n=1)
+    hint = f" Did you mean best:{plain(similar[0])}?" if similar else ""
+    raise CheckpointNotFoundError(
+        f"No checkpoint has the metric {plain(metric)!r}. Expected one of: "
+        f"{', '.join(map(plain, known)) or 'none, because the checkpoints have no metrics'}. "
+        f"Received: best:{plain(metric)}.{hint}"
+    )
 
 
 def find_good_checkpoint(run: StoredRun, choice: int | str | CheckpointName) -> Checkpoint:

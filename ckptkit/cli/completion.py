@@ -6,11 +6,13 @@ It runs each time a user presses TAB, so it looks only at names of files, and at
 from __future__ import annotations
 
 import os
+import shlex
 from collections.abc import Iterator
+from itertools import islice
 from pathlib import Path
 
 import click
-from click.shell_completion import CompletionItem
+from click.shell_completion import BashComplete, CompletionItem, add_completion_class
 
 from ckptkit.layout import CheckpointName, run_layout
 
@@ -19,6 +21,28 @@ _DEPTH = 3
 
 _MOST_DIRECTORIES = 500
 """The number of directories that are looked at; a tree of datasets may have millions."""
+
+_MOST_NAMES = 5_000
+"""The number of names that are read of one directory; a directory of images may have millions."""
+
+
+class RunBashComplete(BashComplete):
+    """Completion for bash, which handles `RUN@STEP` and paths with blanks."""
+
+    # By default bash ends a word at an @, and would put the whole answer behind it.
+    source_template = "COMP_WORDBREAKS=${COMP_WORDBREAKS//@}\n" + BashComplete.source_template
+
+    def format_completion(self, item: CompletionItem) -> str:
+        # Bash inserts the answer as it is. Unquoted, a path with a blank would be two arguments.
+        home = "~/" if item.value.startswith("~/") else ""  # which bash expands only unquoted
+        rest = item.value.removeprefix(home)
+        quoted = CompletionItem(home + shlex.quote(rest) if rest else home, type=item.type)
+        return super().format_completion(quoted if item.type == "plain" else item)
+
+
+def register_shells() -> None:
+    """Let click use the completion of this module for bash."""
+    add_completion_class(RunBashComplete)
 
 
 def complete_run(
@@ -85,6 +109,7 @@ def _is_run(directory: Path) -> bool:
 
 def _names(directory: Path) -> list[str]:
     try:
-        return os.listdir(directory)
+        with os.scandir(directory) as entries:
+            return [entry.name for entry in islice(entries, _MOST_NAMES)]
     except OSError:
         return []

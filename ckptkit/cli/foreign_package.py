@@ -23,5 +23,5 @@ def complaint_about(package: ModuleType) -> str | None:
     return (
         f"another project with the name 'ckptkit' is in the way: {owner} belongs to it. This "
         "one is the distribution 'tf-ckptkit'. Run: pip uninstall --yes ckptkit tf-ckptkit, "
-        "then: pip install tf-ckptkit"
+        "then, in a checkout of this one: pip install ."
     )

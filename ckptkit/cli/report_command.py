@@ -63,6 +63,7 @@ def command(run: str, output: str | None, full: bool, opens: bool, as_json: bool
     if path is not None:
         # Checked first, because reading the checkpoints may take minutes.
         check_report_path(path)
+        _check_outside(path, run)
     document = document_of(run, full=full)
     if as_json:
         print_json(values_of(document))
@@ -79,6 +80,20 @@ def command(run: str, output: str | None, full: bool, opens: bool, as_json: bool
 def _default_name(run: str) -> str:
     # Resolved, because the run may be named `.` or by a link.
     return f"{expanded(run).resolve().name or 'run'}.html"
+
+
+def _check_outside(path: Path, run: str) -> None:
+    """Check that a report is not written into its run, which may be moved or deleted with it.
+
+    Raises:
+        UsageError: If it would be.
+    """
+    root = expanded(run).resolve()
+    if path.resolve().is_relative_to(root):
+        raise click.UsageError(
+            f"Expected a file outside of the run. Received: {plain(path)}, which is in "
+            f"{plain(root)}. Write it elsewhere: -o {plain(root.parent / (root.name + '.html'))}"
+        )
 
 
 def document_of(run: str, *, full: bool = False) -> Document:

@@ -30,7 +30,8 @@ class ExportSpec:
             `<run>/export`. A relative path is made absolute here.
         weights: `"final"` (default) publishes the weights at the end of training; `"best"` the best
             kept checkpoint by `monitor`, with the weights that its metric was measured with; a step
-            publishes the checkpoint of that step.
+            publishes the checkpoint of that step. If `keep` of the callback is not given, `"best"`
+            also keeps the best checkpoint.
         monitor: the metric for `"best"`; the default is `val_loss`, or `loss` if that is missing.
         mode: for `"best"`: `"min"` if smaller is better, `"max"` if larger is. The default `"auto"`
             infers it as Keras does: for its own metrics by name, and for metric objects of the

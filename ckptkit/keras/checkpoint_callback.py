@@ -18,9 +18,11 @@ from ckptkit.keras.hidden_callbacks import OtherCallbacks
 from ckptkit.keras.open_bar_line import OpenBarLine
 from ckptkit.keras.trial_directory import trial_directory
 from ckptkit.manager import CheckpointManager
+from ckptkit.policies import KeepBest
 from ckptkit.run.fresh_start import is_known_label
 from ckptkit.run.stored_run import StoredRun
 from ckptkit.session.options import (
+    DEFAULT_KEEP,
     CallbackOptions,
     layout_of,
     make_options,
@@ -86,6 +88,7 @@ class CheckpointCallback(keras.callbacks.Callback):
         self._options: dict[str, Any] = {
             name: value for name, value in options.items() if value is not None
         }
+        self._export = as_spec(export)
         if isinstance(directory, CheckpointManager):
             if self._options:
                 raise ConfigError(
@@ -94,6 +97,10 @@ class CheckpointCallback(keras.callbacks.Callback):
                     f"options to CheckpointManager(...), or pass the directory here."
                 )
         else:
+            if self._export and self._export.weights == "best" and "keep" not in self._options:
+                # The checkpoint to publish must still be there at the end of training.
+                monitor = self._export.monitor or "val_loss"
+                self._options["keep"] = DEFAULT_KEEP | KeepBest(monitor, self._export.mode)
             # Checks the arguments here, so that an error points to the user's line and not into
             # fit.
             checked = make_options(directory, {}, **self._options)
@@ -103,7 +110,6 @@ class CheckpointCallback(keras.callbacks.Callback):
                 self._options["mirror"] = checked.mirror
             self._options = with_absolute_paths(self._options)
         self._given = directory
-        self._export = as_spec(export)
         self._fit: FitEvents | None = None
         self._line: OpenBarLine | None = None
 

@@ -304,11 +304,10 @@ class CheckpointManager(TrainingLoops):
 
         Returns:
             Whether a save was due. If there is no space, that is a warning, and the next save tries
-                again.
+                again. So is a temporary error of storage that lasts less than ten minutes.
 
         Raises:
-            StorageError: If the disk refuses for another reason than space; earlier checkpoints
-                are untouched.
+            StorageError: If the disk refuses for another reason; earlier checkpoints are untouched.
             ConfigError: If the run is not open, the step lies before the run's, or the turn of a
                 later step has trained already.
             Preempted: After a request to stop, with the state saved.

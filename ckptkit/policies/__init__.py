@@ -2,6 +2,7 @@
 
 from ckptkit.policies.adaptive_saves import Adaptive
 from ckptkit.policies.adopt import Adopt, check_adopt
+from ckptkit.policies.best_saves import with_best
 from ckptkit.policies.foreign_arguments import check_foreign_arguments
 from ckptkit.policies.keep_policies import (
     Candidate,
@@ -14,6 +15,7 @@ from ckptkit.policies.keep_policies import (
 )
 from ckptkit.policies.keep_verdicts import Verdict, decide, judge
 from ckptkit.policies.metric_direction import inferred_direction
+from ckptkit.policies.older_checkpoints import KeepOlder
 from ckptkit.policies.save_policies import (
     EveryNEpochs,
     EveryNSeconds,
@@ -35,6 +37,7 @@ __all__ = [
     "KeepEveryNHours",
     "KeepEveryNSteps",
     "KeepLatest",
+    "KeepOlder",
     "KeepPolicy",
     "Moment",
     "OnBest",
@@ -48,4 +51,5 @@ __all__ = [
     "inferred_direction",
     "judge",
     "rank",
+    "with_best",
 ]

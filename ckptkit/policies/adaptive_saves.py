@@ -8,6 +8,12 @@ from dataclasses import dataclass, fields
 from ckptkit.errors import ConfigError
 from ckptkit.policies.save_policies import Moment, SavePolicy
 
+WRITES_APART = 10
+"""The least time between two saves, in durations of a write, so that the disk is mostly idle."""
+
+MOST_DOUBLINGS = 10
+"""How often failed saves double the interval; `max_secs` is a limit in any case."""
+
 
 @dataclass(frozen=True, kw_only=True, repr=False)
 class Adaptive(SavePolicy):
@@ -19,15 +25,21 @@ class Adaptive(SavePolicy):
     the write. It is the mean of the last three saves. The idea is from CheckFreq (Mohan,
     Phanishayee, Chidambaram: "CheckFreq: Frequent, Fine-Grained DNN Checkpointing", FAST 2021).
 
+    A slow disk gets at most one tenth of the time for writing. After a failed save the interval
+    doubles, until a save succeeds. With several workers only the chief asks this policy, and the
+    others get its answer.
+
     The reason that a checkpoint and the journal record names the interval and the cost.
 
     Args:
         max_overhead: the share of training time that saves may cost, between 0 and 1.
-        first_secs: the time from the start of an attempt to its first save, in seconds.
+        first_secs: the time from the end of the first step of an attempt to its first save, in
+            seconds.
         min_secs: the shortest time between two saves, in seconds.
         max_secs: the longest time between two saves, in seconds, whatever they cost.
-        max_bytes_per_sec: the bytes that saves may write per second, on average. `max_secs` takes
-            precedence.
+        max_bytes_per_sec: the bytes that saves may write per second, on average; 8 MB per second
+            are 0.7 TB a day. Data that a save shares with an earlier one does not count. `max_secs`
+            takes precedence.
 
     Raises:
         ConfigError: If a number is out of its range.
@@ -42,7 +54,7 @@ class Adaptive(SavePolicy):
     first_secs: float = 5
     min_secs: float = 10
     max_secs: float = 600
-    max_bytes_per_sec: float = 50_000_000
+    max_bytes_per_sec: float = 8_000_000
 
     def __post_init__(self) -> None:
         if not 0 < self.max_overhead < 1:
@@ -74,30 +86,45 @@ class Adaptive(SavePolicy):
         return f"Adaptive({', '.join(given)})"
 
     def due(self, moment: Moment, last: Moment) -> str | None:
-        cost = moment.save_secs
         # A save during a save would wait for it and then be replaced by a newer one. The cost of
         # the first save is known one step after it is written.
-        if moment.is_writing or (cost is None and moment.save_bytes):
+        if moment.is_writing or (moment.save_secs is None and moment.is_measuring):
             return None
-        interval = self.first_secs if cost is None else self.interval_secs(cost, moment.save_bytes)
-        if moment.time_secs - last.time_secs < interval:
+        cost, since = moment.save_secs, last.time_secs
+        if cost is None:
+            interval = self.first_secs
+            # Opening, restoring and tracing take long, and there is nothing to save meanwhile.
+            since = max(since, moment.first_step_secs or since)
+        else:
+            interval = self.interval_secs(cost, moment.save_bytes, moment.write_secs)
+        if moment.failed_saves:
+            doubled = interval * 2 ** min(moment.failed_saves, MOST_DOUBLINGS)
+            interval = max(interval, min(doubled, self.max_secs))
+        if moment.time_secs - since < interval:
             return None
         if cost is None:
             return f"adaptive: the first after {interval:g} s"
         return f"adaptive: every {interval:.3g} s, as a save costs {cost:.3g} s of training"
 
-    def interval_secs(self, cost_secs: float, save_bytes: int = 0) -> float:
+    def interval_secs(
+        self, cost_secs: float, save_bytes: int = 0, write_secs: float = 0.0
+    ) -> float:
         """Return the seconds between two saves.
 
         Args:
             cost_secs: the training time that a save costs, in seconds.
-            save_bytes: the size of a save in bytes.
+            save_bytes: the bytes that a save writes.
+            write_secs: how long a save is written, in seconds.
 
         Example:
             >>> import ckptkit
             >>> policy = ckptkit.Adaptive()
-            >>> policy.interval_secs(0.01), policy.interval_secs(0.5, 5_000_000_000)
+            >>> policy.interval_secs(0.01), policy.interval_secs(0.5, 800_000_000)
             (10, 100.0)
         """
-        wanted = max(cost_secs / self.max_overhead, save_bytes / self.max_bytes_per_sec)
+        wanted = max(
+            cost_secs / self.max_overhead,
+            save_bytes / self.max_bytes_per_sec,
+            write_secs * WRITES_APART,
+        )
         return min(max(wanted, self.min_secs), self.max_secs)

@@ -43,7 +43,7 @@ class Candidate:
         running_averages: whether the metrics are averages over an unfinished epoch. Those cannot
             be compared with metrics of whole epochs.
         finite: whether its weights are finite, as far as that is known.
-        saved_at: when its state was read, in seconds since the epoch.
+        saved_at: when it was saved, in seconds since the epoch.
     """
 
     name: str
@@ -116,10 +116,11 @@ class KeepPolicy(ComparesMetrics):
     def __or__(self, other: KeepPolicy) -> KeepPolicy:
         if not isinstance(other, KeepPolicy):
             return NotImplemented
-        return KeepAny((*_parts(self), *_parts(other)))
+        return KeepAny((*parts(self), *parts(other)))
 
 
-def _parts(policy: KeepPolicy) -> tuple[KeepPolicy, ...]:
+def parts(policy: KeepPolicy) -> tuple[KeepPolicy, ...]:
+    """Return the policies of which a policy consists."""
     return policy.policies if isinstance(policy, KeepAny) else (policy,)
 
 

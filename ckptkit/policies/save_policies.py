@@ -36,8 +36,16 @@ class Moment:
         extremes: the smallest and the largest earlier value of each metric.
         save_secs: the training time that a save costs, in seconds; None before the first
             measurement.
-        save_bytes: the size of a save; 0 before the first one.
+        save_bytes: the bytes that the newest save wrote, without those that it shares with earlier
+            ones; 0 before the first one.
+        write_secs: the time for which the newest save was written, in seconds; 0 before the first
+            one.
+        failed_saves: the number of saves that failed since the newest one that succeeded.
         is_writing: whether a save is being written.
+        is_measuring: whether a save has begun whose cost is not known yet.
+        first_step_secs: the time at the end of the first step of this attempt; None if unknown.
+        epoch_end_secs: the time of the newest save at the end of an epoch, or of the beginning of
+            this attempt; None if unknown.
         running_averages: whether the metrics are averages over an unfinished epoch. Those cannot be
             compared with metrics of whole epochs, so they never count as the best.
     """
@@ -48,7 +56,12 @@ class Moment:
     extremes: Mapping[str, tuple[float, float]] = field(default_factory=dict)
     save_secs: float | None = None
     save_bytes: int = 0
+    write_secs: float = 0.0
+    failed_saves: int = 0
     is_writing: bool = False
+    is_measuring: bool = False
+    first_step_secs: float | None = None
+    epoch_end_secs: float | None = None
     running_averages: bool = False
 
 
@@ -173,8 +186,8 @@ class EveryNEpochs(SavePolicy):
 
     Args:
         n: the number of epochs between two saves.
-        min_secs: the least number of seconds since the last save, so that short epochs do not save
-            all the time.
+        min_secs: the least number of seconds since the last save at the end of an epoch, so that
+            short epochs do not save all the time.
 
     Raises:
         ConfigError: If n is not a whole number of at least 1, or min_secs is negative.
@@ -202,7 +215,10 @@ class EveryNEpochs(SavePolicy):
     def due(self, moment: Moment, last: Moment) -> str | None:
         at_boundary = moment.position.batch == 0
         crossed = moment.position.epoch // self.n > last.position.epoch // self.n
-        if at_boundary and crossed and moment.time_secs - last.time_secs >= self.min_secs:
+        # Saves in the middle of epochs do not count. Else a policy beside this one that saves often
+        # would keep it from ever saving.
+        since = last.time_secs if last.epoch_end_secs is None else last.epoch_end_secs
+        if at_boundary and crossed and moment.time_secs - since >= self.min_secs:
             return "every epoch" if self.n == 1 else f"every {self.n} epochs"
         return None
 

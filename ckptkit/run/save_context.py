@@ -8,6 +8,7 @@ from ckptkit.policies import KeepPolicy
 from ckptkit.run.commit import Permit
 from ckptkit.run.intact_checkpoints import CheckpointIndex
 from ckptkit.run.journal import Journal
+from ckptkit.run.save_lines import SaveLines
 from ckptkit.storage.files import FileSystem
 
 
@@ -21,6 +22,7 @@ class SaveContext:
         journal: the journal of the attempt.
         keep: decides which checkpoints stay.
         permit: allows commits.
+        lines: chooses the saves that are worth a line of the log.
     """
 
     files: FileSystem
@@ -28,3 +30,4 @@ class SaveContext:
     journal: Journal
     keep: KeepPolicy
     permit: Permit = field(default_factory=Permit)
+    lines: SaveLines = field(default_factory=SaveLines)

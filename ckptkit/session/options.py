@@ -28,12 +28,14 @@ from ckptkit.policies import (
     Adaptive,
     Adopt,
     KeepLatest,
+    KeepOlder,
     KeepPolicy,
     SavePolicy,
     WarmStart,
     check_adopt,
     check_foreign_arguments,
     check_init_from,
+    with_best,
 )
 from ckptkit.policies.anchor_policies import AdaptiveAnchors, AnchorPolicy
 from ckptkit.policies.even_spread import SpreadKeeps, SpreadSaves
@@ -51,7 +53,7 @@ if TYPE_CHECKING:
 C = TypeVar("C")
 
 DEFAULT_SAVE: SavePolicy = Adaptive()
-DEFAULT_KEEP: KeepPolicy = KeepLatest(2)
+DEFAULT_KEEP: KeepPolicy = KeepLatest(2) | KeepOlder()
 
 
 class CallbackOptions(TypedDict, total=False):
@@ -59,9 +61,11 @@ class CallbackOptions(TypedDict, total=False):
 
     Args:
         save: when to save; by default `Adaptive()`: first after a few seconds, then as often as
-            costs at most 1 % of the time, and at least every ten minutes. The end of training is
-            always saved.
-        keep: which checkpoints stay; by default `KeepLatest(2)`.
+            costs at most 1 % of the time, and at least every ten minutes. If `keep` compares a
+            metric, the default also saves whenever that metric is among the best. The end of
+            training is always saved.
+        keep: which checkpoints stay; by default `KeepLatest(2) | KeepOlder()`: the newest two, and
+            one that is at least ten minutes older.
         preemption: how requests to stop are handled: signals, grace period in seconds, exit code;
             by default `Preemption()`.
         background: whether a save is written on a background thread while training continues
@@ -207,6 +211,8 @@ def make_options(
             "init_from and adopt both say with what the run begins: weights, or the whole training "
             "state of another system. Pass one of them."
         )
+    if given.get("save") is None:
+        checked["save"] = with_best(DEFAULT_SAVE, checked["keep"])
     # An audit sets its own saves, so that both trainings save at the same steps.
     if (instructions := instructions_of(os.environ)) is not None:
         checked["save"] = checked["save"] | SpreadSaves(instructions.every)

@@ -59,7 +59,7 @@ class SaveCoordinator:
         self.requests = SaveRequests(journal)
         self.monitors = MonitorWatch(options.save, options.keep)
         self._extremes: Extremes = {}
-        self._last = self._began = self._now()
+        self._start_clock()
         self._discarded: RunPosition | None = None
         self._evaluated: tuple[int, dict[str, Any]] | None = None
 
@@ -77,7 +77,12 @@ class SaveCoordinator:
             self.monitors.saw(
                 {name: low for name, (low, _) in self._extremes.items()}, self._extremes
             )
-        self._last = self._began = self._now()
+        self._start_clock()
+
+    def _start_clock(self) -> None:
+        now = self._now()
+        self._last = self._began = replace(now, epoch_end_secs=now.time_secs)
+        self._first_step_secs: float | None = None
 
     # -- saving
 
@@ -89,21 +94,21 @@ class SaveCoordinator:
                 counts: the workers of a job save together.
 
         Returns:
-            Whether a save was due. If there was no space, that is a warning, and the next save
-                tries again.
+            Whether a save was due. If it fails, that may be only a warning, and the next save tries
+                again; see `SnapshotWriter.job`.
         """
         # Each turn is timed, to measure how much a save slows down training.
-        now_secs = self._options.clock.monotonic()
+        position, now_secs = self._progress.position, self._options.clock.monotonic()
         self.saver.turn(now_secs)
-        moment = Moment(
-            position=self._progress.position,
+        if self._first_step_secs is None and position.step > self._began.position.step:
+            self._first_step_secs = now_secs
+        moment = self.saver.measured(
+            position=position,
             time_secs=now_secs,
             metrics=self._progress.metrics,
             running_averages=self._progress.running_averages,
             extremes=self._extremes,
-            save_secs=self.saver.cost_secs,
-            save_bytes=self.saver.save_bytes,
-            is_writing=self.saver.is_writing,
+            first_step_secs=self._first_step_secs,
         )
         self._evaluated_here()  # releases those of an earlier step
         policies = (self._options.save, self._options.keep)
@@ -136,11 +141,12 @@ class SaveCoordinator:
         at = now.position
         # Inside of an epoch every batch counts; between two epochs, the next step begins one.
         batch = at.batch + 1 if at.batch or at.epoch else 0
-        moment = replace(
-            now,
+        moment = self.saver.measured(
             position=replace(at, step=at.step + 1, batch=batch),
+            time_secs=now.time_secs,
+            metrics=now.metrics,
             extremes=self._extremes,
-            save_secs=self.saver.cost_secs,
+            first_step_secs=self._first_step_secs,
         )
         return self._options.save.due(moment, self._last)
 
@@ -247,8 +253,8 @@ class SaveCoordinator:
             final: whether training is over.
             must: whether the snapshot must be written even if a newer one follows before the writer
                 is free.
-            periodic: whether another save follows by itself; if so, training continues if there is
-                no space for this one.
+            periodic: whether another save follows by itself; if so, training may continue if this
+                one fails.
         """
         # Read before the snapshot is taken: a request that arrives later may want a later state.
         self.requests.served((taken.position if taken else self._progress.position).step)
@@ -259,7 +265,15 @@ class SaveCoordinator:
         self.saver.save(taken, manifest, must=must, periodic=periodic)
         # The time of the save, not of the snapshot: a reserve snapshot may be old, and policies
         # measure the time since the last save.
-        self._last = replace(self._now(), position=taken.position, metrics=taken.metrics)
+        now = self._now()
+        self._last = replace(
+            now,
+            position=taken.position,
+            metrics=taken.metrics,
+            epoch_end_secs=(
+                now.time_secs if taken.position.batch == 0 else self._last.epoch_end_secs
+            ),
+        )
 
     def _manifest(self, trigger: str, taken: Taken, *, final: bool) -> Manifest:
         return Manifest(

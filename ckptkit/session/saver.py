@@ -6,6 +6,7 @@ import time
 from collections.abc import Callable, Mapping
 
 from ckptkit.log import logger, size
+from ckptkit.policies import Moment
 from ckptkit.position import RunPosition
 from ckptkit.run import events
 from ckptkit.run.manifest import Manifest
@@ -61,6 +62,7 @@ class Saver:
         )
         self._cost = CostMeter()
         self._copy_bytes = 0
+        self._newest = (0, 0.0)  # the bytes that the newest save wrote, and the seconds for that
 
     # -- snapshots
 
@@ -103,10 +105,23 @@ class Saver:
         """Whether a save is being written."""
         return self._writer.busy
 
-    @property
-    def save_bytes(self) -> int:
-        """The size of a save in bytes; 0 before the first one."""
-        return self._copy_bytes
+    def measured(self, **moment: Any) -> Moment:
+        """Return the moment at which a policy decides, with what is known about the cost of saves.
+
+        Args:
+            **moment: the other arguments of `Moment`. They are built into one object, because each
+                turn of training makes one.
+        """
+        save_bytes, write_secs = self._newest
+        return Moment(
+            **moment,
+            save_secs=self._cost.secs,
+            save_bytes=save_bytes,
+            write_secs=write_secs,
+            failed_saves=self.snapshots.failed_saves,
+            is_writing=self.is_writing,
+            is_measuring=self._cost.is_measuring,
+        )
 
     @property
     def is_full(self) -> bool:
@@ -131,9 +146,13 @@ class Saver:
         if not self._copy_bytes:
             self._check_memory(taken)
         began = time.monotonic()
-        with self._stopwatch.during("saving"):
-            self._writer.submit(self.snapshots.job(taken, manifest, must=must, periodic=periodic))
-        self._cost.snapshot_taken(taken.secs + time.monotonic() - began)
+        try:
+            with self._stopwatch.during("saving"):
+                self._writer.submit(
+                    self.snapshots.job(taken, manifest, must=must, periodic=periodic)
+                )
+        finally:  # a failed save costs time, too
+            self._cost.snapshot_taken(taken.secs + time.monotonic() - began)
 
     def _check_memory(self, taken: Taken) -> None:
         """Before the first save, switch to foreground saves if memory is too small for a copy."""
@@ -153,6 +172,7 @@ class Saver:
     def _saved(
         self, manifest: Manifest, new_bytes: int, stall_secs: float, write_secs: float
     ) -> None:
+        self._newest = new_bytes, write_secs
         if isinstance(self._writer, ForegroundWriter):
             stall_secs += write_secs
         self._on_saved(manifest, new_bytes, stall_secs, write_secs)
@@ -170,11 +190,6 @@ class Saver:
     def turn(self, now_secs: float) -> None:
         """Note that a turn of training is done, to measure the cost of saves."""
         self._cost.step_done(now_secs, self._writer.busy)
-
-    @property
-    def cost_secs(self) -> float | None:
-        """The seconds of training that a save costs; None before the first measurement."""
-        return self._cost.secs
 
     @property
     def unsaved(self) -> RunPosition | None:

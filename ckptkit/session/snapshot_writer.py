@@ -18,12 +18,20 @@ from ckptkit.session.options import RunOptions
 from ckptkit.session.size_log import log_size
 from ckptkit.storage.files import NO_SPACE
 from ckptkit.tracking import snapshot
-from ckptkit.writing.checkpoint_writer import Job, drop_tracebacks, write_checkpoint
+from ckptkit.writing.checkpoint_writer import (
+    TRANSIENT_ERRNOS,
+    Job,
+    drop_tracebacks,
+    write_checkpoint,
+)
 from ckptkit.writing.incremental_bundle import IncrementalBundle, PlannedBundle
 from ckptkit.writing.write_times import WriteTimes
 
 if TYPE_CHECKING:
     from ckptkit.session.worker_saves import ExpectedParts, PartCollector
+
+REFUSED_SECS = 600
+"""The time for which periodic saves may fail with temporary errors before training ends."""
 
 
 @dataclass(frozen=True)
@@ -52,6 +60,7 @@ class SnapshotTaker(Protocol):
 
     unsaved: RunPosition | None
     unwritten: Taken | None
+    failed_saves: int
     writing_since: float | None
 
     @property
@@ -78,6 +87,7 @@ class SnapshotWriter:
         collector: adds the parts of the other workers of the job; None if there are none.
         unsaved: the position of the newest save if it could not be written, else None.
         unwritten: its snapshot, until the next one is taken.
+        failed_saves: the number of periodic saves that failed since the newest one that succeeded.
         writing_since: when the save in progress began, on the monotonic clock.
     """
 
@@ -97,10 +107,12 @@ class SnapshotWriter:
         self.collector: PartCollector | None = None
         self.unsaved: RunPosition | None = None
         self.unwritten: Taken | None = None
+        self.failed_saves = 0
         self.writing_since: float | None = None
-        # The lack of space of the newest save, until an exception has reported it.
-        self._no_space: StorageError | None = None
         self._times = WriteTimes()
+        # The failure of the newest save, until an exception has reported it.
+        self._refused: StorageError | None = None
+        self._refused_since: float | None = None  # the first failure since the last success
 
     def job(self, taken: Taken, manifest: Manifest, *, must: bool, periodic: bool) -> Job:
         """Return the job that writes a snapshot.
@@ -110,7 +122,7 @@ class SnapshotWriter:
             manifest: its manifest, without tensors and files.
             must: whether the snapshot must be written even if a newer one is waiting.
             periodic: whether another save follows by itself; if so, a lack of space is only a
-                warning.
+                warning, and so is a temporary failure that lasts less than ten minutes.
         """
         # Numbered here, on the training thread, in the order in which all workers save.
         parts = self.collector.expect(taken.position) if self.collector else None
@@ -133,7 +145,7 @@ class SnapshotWriter:
         error: BaseException | None = None
         try:
             self._write(parts.complete(taken), manifest, periodic=periodic)
-            error = self._no_space
+            error = self._refused
         except BaseException as raised:
             error, self.unsaved = raised, taken.position
             raise
@@ -154,14 +166,15 @@ class SnapshotWriter:
                 self._target, planned, taken.snapshot, manifest, taken.secs, taken.time
             )
         except BaseException as error:
-            self.unsaved, self.unwritten, self._no_space = taken.position, taken, None
-            if not periodic or not isinstance(error, StorageError) or error.errno not in NO_SPACE:
+            self.unsaved, self.unwritten, self._refused = taken.position, taken, None
+            if not periodic or not isinstance(error, StorageError) or self._is_too_bad(error):
                 raise
-            self._note_no_space(taken.position, error)
+            self._note_refused(taken.position, error)
             return
         finally:
             self.writing_since = None
-        self.unsaved = self.unwritten = self._no_space = None
+        self.unsaved = self.unwritten = self._refused = self._refused_since = None
+        self.failed_saves = 0
         self._is_finite = not written.not_finite
         if not self._times:
             log_size(self._options.keep, written)
@@ -188,14 +201,28 @@ class SnapshotWriter:
                 self._options.layout.root,
             )
 
-    def _note_no_space(self, position: RunPosition, error: StorageError) -> None:
-        """Warn that there was no space for a periodic save.
+    def _is_too_bad(self, error: StorageError) -> bool:
+        """Return whether a failure of a periodic save ends training."""
+        if error.errno in NO_SPACE:
+            return False
+        # Storage in a network is away now and then for seconds. With a save every ten seconds, each
+        # time would meet one, and training is worth more than that save.
+        now = self._options.clock.monotonic()
+        since = self._refused_since
+        return error.errno not in TRANSIENT_ERRNOS or (
+            since is not None and now - since >= REFUSED_SECS
+        )
 
-        The next save tries again. The save at the end of training raises an error if there is still
-        no space.
+    def _note_refused(self, position: RunPosition, error: StorageError) -> None:
+        """Warn that a periodic save failed.
+
+        The next save tries again. The save at the end of training raises an error if it fails too.
         """
         drop_tracebacks(error)
-        self._no_space = error
+        self._refused = error
+        self.failed_saves += 1
+        if self._refused_since is None:
+            self._refused_since = self._options.clock.monotonic()
         logger.warning(
             "NOT SAVED at %s, and training continues. Earlier checkpoints are untouched, and the "
             "next save tries again: %s",
@@ -224,17 +251,17 @@ class SnapshotWriter:
         return self._times.secs_for(self._bundle.expected_bytes(taken))
 
     def check_space(self) -> None:
-        """Check that there was space for the newest save.
+        """Check that the newest save did not fail with only a warning.
 
         Raises:
-            BackgroundSaveError: If there was no space.
+            BackgroundSaveError: If it did.
         """
-        if self._no_space is not None:
+        if self._refused is not None:
             raise BackgroundSaveError(
                 f"The newest save, at {self.unsaved}, was not written. Earlier checkpoints are "
-                f"untouched. The reason: {self._no_space}",
-                self._no_space,
-            ) from self._no_space
+                f"untouched. The reason: {self._refused}",
+                self._refused,
+            ) from self._refused
 
     def withdraw(self) -> None:
         """Forbid all further commits, including the commit of the save in progress."""

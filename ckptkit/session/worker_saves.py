@@ -113,7 +113,7 @@ class PartSender:
     """Sends the part of a worker that does not write; the counterpart of `SnapshotWriter`.
 
     Attributes:
-        unsaved, unwritten, writing_since, write_secs, is_shared: as of `SnapshotWriter`.
+        unsaved, unwritten, failed_saves, writing_since, write_secs, is_shared: as of `SnapshotWriter`.
 
     Args:
         cluster: the workers.
@@ -127,6 +127,7 @@ class PartSender:
         self._saves = 0
         self.unsaved: RunPosition | None = None
         self.unwritten: Taken | None = None
+        self.failed_saves = 0
         self.writing_since: float | None = None
         self.write_secs: float | None = None
         self.is_shared = True

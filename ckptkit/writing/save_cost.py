@@ -29,8 +29,9 @@ class CostMeter:
             stall_secs: the duration of the stop, in seconds.
         """
         self._unfinished_secs = (self._unfinished_secs or 0.0) + stall_secs
-        # The step that contains the snapshot is not timed, because the stop already counts.
-        self._last_step_secs = None
+        # The stop already counts. The rest of the step is timed, because the write may end in it.
+        if self._last_step_secs is not None:
+            self._last_step_secs += stall_secs
 
     def step_done(self, now_secs: float, busy: bool) -> None:
         """Record the end of a step.
@@ -55,6 +56,11 @@ class CostMeter:
             self._measured += 1
             self._save_secs.append(self._unfinished_secs)
             self._unfinished_secs = None
+
+    @property
+    def is_measuring(self) -> bool:
+        """Whether a save has begun whose cost is not known yet."""
+        return self._unfinished_secs is not None
 
     @property
     def secs(self) -> float | None:

@@ -50,15 +50,21 @@ def record_save(
             taken_at=taken_at,
         )
     )
-    logger.info(
-        "saved %s: %s, %s%s in %.2f s",
+    new_bytes = written.size_bytes - shared_bytes
+    line = target.lines.line(written.trigger, new_bytes, taken_at)
+    logger.log(
+        line.level,
+        "saved %s: %s, %s%s in %.2f s%s",
         written.position,
         written.trigger,
         size(written.size_bytes),
-        f" ({size(written.size_bytes - shared_bytes)} of them new)" if shared_bytes else "",
+        f" ({size(new_bytes)} of them new)" if shared_bytes else "",
         write_secs,
+        line.rest,
     )
-    return written.size_bytes - shared_bytes
+    if line.warning:
+        logger.info(line.warning)
+    return new_bytes
 
 
 def record_failure(target: SaveContext, manifest: Manifest, error: BaseException) -> None:

@@ -36,7 +36,7 @@ def test_a_foreign_package_is_named_with_the_way_out(tmp_path, environment):
     )
     assert done.returncode == 1
     assert f"{tmp_path}/ckptkit/__init__.py" in done.stderr
-    assert "pip install tf-ckptkit" in done.stderr
+    assert "in a checkout of this one: pip install ." in done.stderr
 
 
 def test_the_own_package_is_not_foreign():
@@ -127,7 +127,8 @@ def test_the_best_by_a_metric(called, measured, choice, step):
     [
         ("best:", 2, "best:METRIC"),
         ("best:score", 2, "whether smaller or larger"),
-        ("best:no_metric:max", 1, "no_metric"),
+        ("best:no_metric:max", 1, "Expected one of: "),
+        ("best:val_acuracy", 1, "Did you mean best:val_accuracy?"),
     ],
 )
 def test_the_best_by_what_cannot_be_told(called, measured, choice, code, words):

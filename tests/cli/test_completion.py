@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 import os
+import pty
+import select
 import shutil
+import signal
 import subprocess
 import sys
+import time
 
 import pytest
 
@@ -88,19 +92,89 @@ def test_each_shell_gets_a_script_that_it_can_read(tmp_path, environment, shell)
         subprocess.run([shell, "-n"], input=done.stdout, text=True, check=True)
 
 
-def test_bash_completes_a_run(tmp_path, environment, runs):
-    """The whole way: bash reads the script, and its completion function calls the command."""
-    command = tmp_path / "bin" / "ckptkit"
+class Bash:
+    """An interactive bash on a terminal of its own, in which a test types."""
+
+    def __init__(self, environment, directory) -> None:
+        self.shown = ""
+        child, self.terminal = pty.fork()
+        if child == 0:
+            os.chdir(directory)
+            settings = {"TERM": "dumb", "INPUTRC": "/dev/null", "PS1": "ready> "}
+            os.execvpe("bash", ["bash", "--norc", "--noprofile", "-i"], environment | settings)
+        self.child = child
+
+    def type(self, text: str, until: str) -> None:
+        """Type a text, and read until another one is shown."""
+        os.write(self.terminal, text.encode())
+        ends = time.monotonic() + 60
+        while until not in self.shown and time.monotonic() < ends:
+            if select.select([self.terminal], [], [], 0.1)[0]:
+                self.shown += os.read(self.terminal, 65_536).decode()
+        assert until in self.shown, self.shown
+        self.shown = self.shown.partition(until)[2]
+
+    def close(self) -> None:
+        os.kill(self.child, signal.SIGKILL)
+        os.close(self.terminal)
+        os.waitpid(self.child, 0)
+
+
+def command_in(directory) -> str:
+    """Install the command into a directory, and return the PATH with it."""
+    command = directory / "bin" / "ckptkit"
     command.parent.mkdir()
     command.write_text(f"#!{sys.executable}\n{COMMAND}\n")
     command.chmod(0o755)
+    return f"{command.parent}{os.pathsep}{os.environ['PATH']}"
+
+
+def test_a_step_after_an_at_sign_and_a_path_with_a_blank(tmp_path, environment, runs):
+    """In an interactive bash, because it splits words there by `COMP_WORDBREAKS`."""
+    DummyRun(tmp_path / "runs" / "my run").attempt()
+    variables = environment | {"PATH": command_in(tmp_path), "PYTHONPATH": str(ROOT)}
+    bash = Bash(variables, tmp_path)
+    try:
+        bash.type('eval "$(_CKPTKIT_COMPLETE=bash_source ckptkit)"; echo loa"ded"\n', "loaded")
+        # After TAB, printf before the line shows the words that the command would get.
+        bash.type("ckptkit diff runs/digits@1\t", "digits@100")
+        bash.type("\x01printf '<%s>' \n", "<runs/digits@100>")
+        bash.type("ckptkit list runs/m\t", "my run")
+        bash.type("\x01printf '<%s>' \n", "<runs/my run>")
+    finally:
+        bash.close()
+
+
+def test_commands_are_answered_without_importing_them(tmp_path, environment):
+    program = (
+        "import sys; from ckptkit.cli import main; main(); "
+        "print([name for name in sys.modules if name.endswith('_command')])"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", program],
+        env=environment
+        | {"_CKPTKIT_COMPLETE": "zsh_complete", "COMP_WORDS": "ckptkit ", "COMP_CWORD": "1"},
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=True,
+    )
+    lines = done.stdout.splitlines()
+    assert lines[1::3][:4] == ["run", "save", "stop", "list"]
+    assert lines[2] == "Start a training, supervise it, and restart it if that can help."
+    assert lines[-1] == "[]"
+
+
+def test_bash_completes_a_run(tmp_path, environment, runs):
+    """The whole way: bash reads the script, and its completion function calls the command."""
+    path = command_in(tmp_path)
     script = """
         eval "$(_CKPTKIT_COMPLETE=bash_source ckptkit)"
         COMP_WORDS=(ckptkit list runs/d) COMP_CWORD=2
         _ckptkit_completion ckptkit
         echo "${COMPREPLY[@]}"
     """
-    path = f"{command.parent}{os.pathsep}{os.environ['PATH']}"
     done = subprocess.run(
         ["bash", "-c", script],
         env=environment | {"PATH": path, "PYTHONPATH": str(ROOT)},

@@ -91,6 +91,21 @@ def test_json_of_the_command_is_the_document(run, called):
     )
 
 
+@pytest.mark.parametrize("arguments", [("run", "-o", "run/x.html"), ("run", "-o", "run/a/../x")])
+def test_a_report_is_not_written_into_its_run(run, called, tmp_path, arguments):
+    (tmp_path / "run" / "a").mkdir()
+    result = called("report", *arguments)
+    assert result.returncode == 2
+    assert f"-o {tmp_path / 'run.html'}" in result.stderr
+    assert not list((tmp_path / "run").glob("x*"))
+
+
+def test_a_report_of_the_run_in_which_one_is(run, called, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path / "run")
+    assert called("report", ".").returncode == 2
+    assert not list((tmp_path / "run").glob("*.html"))
+
+
 def test_an_earlier_report_is_replaced(run, called, tmp_path):
     assert called("report", "run", "-o", "run.html").returncode == 0
     (tmp_path / "kept.html").hardlink_to(tmp_path / "run.html")

@@ -24,6 +24,7 @@ from ckptkit.restore.newest_checkpoint import DivergedError
 from ckptkit.run.events import Failed
 from ckptkit.run.verify import verify
 from ckptkit.storage.files import FileSystem, storage_errors
+from ckptkit.testing import FakeClock
 from ckptkit.writing import checkpoint_writer
 from tests.support import machine
 from tests.support.stored_run import start_attempt
@@ -113,11 +114,56 @@ def periodic(directory: str, background: bool, number: str) -> dict[str, Any]:
     return {**outcome(directory), "trained": trained, "said": said.lines}
 
 
+def away(directory: str) -> dict[str, Any]:
+    """A save each 300 s; from the third on, the disk answers with a temporary error."""
+    files, said, clock = Full(errno.EIO), WarningLines(), FakeClock()
+    manager = ckptkit.CheckpointManager(
+        directory,
+        {"weight": tf.Variable(0.0)},
+        save=ckptkit.EveryNSteps(1),
+        files=files,
+        clock=clock,
+    )
+
+    manager.restore_or_initialize()
+    error = None
+    for step in range(1, 9):
+        clock.advance(300)
+        files.full = step >= 3
+        # `run` waits for the save, and raises the error of one that failed.
+        error = error_of(manager.maybe_save, step) or error_of(lambda: manager.run)
+        if error:
+            break
+    files.full = False
+    return outcome(directory) | {"error": error, "said": said.lines}
+
+
+def refused_at_first(directory: str) -> dict[str, Any]:
+    """The first save fails in the foreground, the program continues, and the next one is due."""
+    files, clock = Full(errno.EACCES), FakeClock()
+    manager = ckptkit.CheckpointManager(
+        directory, {"weight": tf.Variable(0.0)}, files=files, clock=clock, background=False
+    )
+    manager.restore_or_initialize()
+    manager.maybe_save(1)
+    files.full = True
+    clock.advance(60)
+    refused = error_of(manager.maybe_save, 2)
+    files.full = False
+    clock.advance(60)
+    manager.maybe_save(3)
+    return outcome(directory) | {"refused": refused and refused["kind"]}
+
+
 def without_a_journal(directory: str) -> dict[str, Any]:
     """From the second step to the end no line of the journal can be written."""
     files, said, weight = Full(), WarningLines(), tf.Variable(0.0)
     with ckptkit.CheckpointManager(
-        directory, {"weight": weight}, save=ckptkit.EveryNSteps(1), files=files
+        directory,
+        {"weight": weight},
+        save=ckptkit.EveryNSteps(1),
+        keep=ckptkit.KeepLatest(2),
+        files=files,
     ) as manager:
         for step in manager.steps(4):
             files.no_journal = step >= 2

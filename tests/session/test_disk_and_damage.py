@@ -12,8 +12,8 @@ from tests.support.machine import NOT_PERMITTED
 TRAINING = "tests.session.disk_and_damage_programs:"
 
 
-@pytest.mark.parametrize(("background", "number"), [(True, "EDQUOT"), (False, "ENOSPC")])
-def test_a_disk_that_is_full_for_a_while_costs_saves_and_no_training(
+@pytest.mark.parametrize(("background", "number"), [(True, "EDQUOT"), (False, "ESTALE")])
+def test_a_disk_that_is_full_or_away_for_a_while_costs_saves_and_no_training(
     tf_call, tmp_path, background, number
 ):
     said = tf_call(TRAINING + "periodic", str(tmp_path / "run"), background, number).check().result
@@ -23,6 +23,21 @@ def test_a_disk_that_is_full_for_a_while_costs_saves_and_no_training(
     assert said["debris"] == []
     assert said["ended"] == ["finished"]
     assert sum("NOT SAVED at" in line for line in said["said"]) == len(said["failed"])
+
+
+def test_a_disk_that_is_away_for_ten_minutes_ends_training(tf_call, tmp_path):
+    said = tf_call(TRAINING + "away", str(tmp_path / "run")).check().result
+    assert said["error"]["kind"] == "BackgroundSaveError"
+    assert "Input/output error" in said["error"]["text"]
+    # Saved each 300 s: the failures of steps 3 and 4 are warnings, and that of step 5 is not.
+    assert said["failed"] == [3, 4, 5]
+    assert sum("NOT SAVED at" in line for line in said["said"]) == 2
+
+
+def test_a_first_save_that_fails_is_not_the_last_one(tf_call, tmp_path):
+    said = tf_call(TRAINING + "refused_at_first", str(tmp_path / "run")).check().result
+    assert said["refused"] == "StorageError"
+    assert said["steps"] == [3]
 
 
 def test_a_journal_that_cannot_be_written_costs_its_lines_only(tf_call, tmp_path):

@@ -76,6 +76,30 @@ def test_the_cost_of_a_save():
     assert measured([(0.1, True)], 0.0) is None, "it is still being written"
 
 
+def test_the_step_in_which_a_save_is_written_counts():
+    """A step that is longer than the write contains all of it."""
+    meter, now = CostMeter(), 0.0
+    for _ in range(10):
+        now += 2.0
+        meter.step_done(now, busy=False)
+    for _ in range(2):  # the second save replaces the measurement of the first
+        meter.snapshot_taken(0.02)
+        now += 0.02 + 2.08  # the stop, and a step that is slower by 0.08 s
+        meter.step_done(now, busy=False)
+        assert meter.secs == pytest.approx(0.1)
+
+
+def test_a_save_is_being_measured_until_the_next_step():
+    meter = CostMeter()
+    assert not meter.is_measuring
+    meter.snapshot_taken(0.1)
+    assert meter.is_measuring
+    meter.step_done(1.0, busy=True)
+    assert meter.is_measuring
+    meter.step_done(2.0, busy=False)
+    assert not meter.is_measuring
+
+
 def test_the_first_save_counts_until_there_is_a_second_one():
     meter = CostMeter()
     for cost, mean in [(9.0, 9.0), (1.0, 1.0), (3.0, 2.0), (5.0, 3.0), (7.0, 5.0)]:
@@ -117,14 +141,17 @@ def test_adaptive_within_its_limits():
 
     assert due(3.9, None) is None
     assert due(4.0, None) == "adaptive: the first after 4 s"
-    assert due(99.0, None, save_bytes=1) is None, "the first save is not measured yet"
+    assert due(99.0, None, is_measuring=True) is None, "the first save is not measured yet"
+    assert due(99.0, None, save_bytes=1), "the first save failed before it was measured"
     assert due(99.0, 1.0, is_writing=True) is None, "never a save during a save"
     assert due(9.9, 0.0) is None
     assert due(49.0, 1.0) is None
     assert due(50.0, 1.0) == "adaptive: every 50 s, as a save costs 1 s of training"
     assert due(60.0, 99.0), "not less often than every max_secs"
-    assert due(19.9, 0.0, save_bytes=1_000_000_000) is None, "at most 50 MB per second"
-    assert due(20.0, 0.0, save_bytes=1_000_000_000)
+    assert due(19.9, 0.0, save_bytes=160_000_000) is None, "at most 8 MB per second"
+    assert due(20.0, 0.0, save_bytes=160_000_000)
+    assert due(39.9, 0.0, write_secs=4.0) is None, "a slow disk is idle most of the time"
+    assert due(40.0, 0.0, write_secs=4.0)
     assert due(60.0, 0.0, save_bytes=10**12), "max_secs takes precedence"
 
 
