@@ -75,8 +75,8 @@ def check_not_just_finished(layout: RunLayout, checkpoint: Checkpoint, epochs: i
         raise ConfigError(
             f"This process has just finished the run in {layout.root}: {done}, and epochs={epochs} "
             f"would train nothing. To continue training, {further}.{loop} For another run, pass "
-            "fresh='a label' or name another directory, with "
-            f"init_from={str(layout.root)!r} to begin with these weights."
+            "fresh='a label' or name another directory, in which "
+            f"init_from={str(layout.root)!r} begins with these weights."
         )
 
 

@@ -30,8 +30,8 @@ def check_same_training(checkpoint: Checkpoint, state: Mapping[str, Any], model:
     """
     name = next(name for name, value in state.items() if value is model)
     advice = (
-        "A second training phase needs its own run: name another directory for it, and begin with "
-        f"the weights of this run, with init_from={str(checkpoint.path.parent.parent)!r}."
+        "A second training phase needs its own run: name another directory for it, in which it "
+        f"begins with the weights of this run by init_from={str(checkpoint.path.parent.parent)!r}."
     )
     then, now = _optimizer_then(checkpoint.manifest, name), _optimizer_now(model)
     if then and now and then != now:

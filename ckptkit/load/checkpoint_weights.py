@@ -196,13 +196,13 @@ def _ours(
         if name in models
         else _the_one(where, models, live, keras_models.automatic_names(model), name)
     )
+    state = next(each for each, weights in models.items() if weights is saved)
     return WeightSource(
-        f"{where} ({next(each for each, weights in models.items() if weights is saved)})"
-        if len(models) > 1
-        else where,
+        f"{where} ({state})" if len(models) > 1 else where,
         tuple(saved),
         live,
         lambda chosen: read_weights(prefix, [saved[number] for number in chosen]),
+        state=state,
     )
 
 

@@ -33,7 +33,7 @@ def with_source(
             found,
             step,
             lambda checkpoint: action(
-                _of_run(checkpoint, model, name, best=step == "best", averages=averages)
+                source_of_run(checkpoint, model, name, best=step == "best", averages=averages)
             ),
         )
     if found.format is Format.CHECKPOINT:
@@ -41,7 +41,7 @@ def with_source(
         return action(
             with_adapted(checkpoint_weights.of_tensorflow(found.path, model, name), model, [])
             if checkpoint is None
-            else _of_run(checkpoint, model, name)
+            else source_of_run(checkpoint, model, name)
         )
     if found.format in (Format.SAVED_MODEL, Format.VERSIONS):
         source = checkpoint_weights.of_saved_model(newest_version(found), model, name)
@@ -50,7 +50,7 @@ def with_source(
         return action(with_adapted(source, model, adapted_of_file(found, model)))
 
 
-def _of_run(
+def source_of_run(
     checkpoint: Checkpoint,
     model: Any,
     name: str | None,
@@ -58,8 +58,16 @@ def _of_run(
     best: bool = False,
     averages: bool = False,
 ) -> WeightSource:
+    """Return the weights of a model in a checkpoint of a run, with what layers have learnt.
+
+    Args:
+        checkpoint, model, name, best: as for `checkpoint_weights.of_run`.
+        averages: whether to take the averages of the optimizer instead of the weights.
+
+    Raises:
+        ConfigError, CheckpointNotFoundError: As for `of_run` and `with_averages`.
+    """
     source = checkpoint_weights.of_run(checkpoint, model, name, best=best)
     if averages:
         source = with_averages(source, checkpoint)
-    state = source.saved[0].key.partition("/")[0] if source.saved else ""
-    return with_adapted(source, model, adapted_of_run(checkpoint, state))
+    return with_adapted(source, model, adapted_of_run(checkpoint, source.state))

@@ -4,29 +4,51 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import Any
 
 import keras
 
-from ckptkit.errors import ConfigError, IncompatibleStateError
+from ckptkit.errors import ConfigError
 from ckptkit.load.formats import Format, recognise
 from ckptkit.load.leased_checkpoint import read_run
-from ckptkit.load.weight_loading import WeightsReport, load_weights
+from ckptkit.load.matched_weights import MatchedWeights, check_patterns, read_matching
+from ckptkit.load.opened_source import source_of_run, with_source
+from ckptkit.load.source_arguments import check_arguments
+from ckptkit.load.warm_optimizers import Assignments, check_new_optimizers, read_optimizers
+from ckptkit.load.weight_loading import WeightsReport, report_of
 from ckptkit.policies.warm_start import WarmStart
-from ckptkit.restore.assign import assign_state
-from ckptkit.restore.state_comparison import compare, table
+from ckptkit.restore.leaf_assignment import assign_all
 from ckptkit.run.checkpoint_catalog import Checkpoint
-from ckptkit.run.manifest import OPTIMIZER
-from ckptkit.tracking.snapshot import describe_leaves
-from ckptkit.tracking.tracker import track
 
-_RATE = "learning_rate"
+_Place = tuple[str, int | str | None]
+
+
+@dataclass(frozen=True)
+class BegunModel:
+    """What one model of a new run has got.
+
+    Args:
+        weights: the weights that were loaded.
+        left_out: the paths of the model's weights that patterns left out.
+        start: where they came from.
+    """
+
+    weights: WeightsReport
+    left_out: tuple[str, ...]
+    start: WarmStart
+
+
+@dataclass(frozen=True)
+class _Taken:
+    weights: MatchedWeights
+    optimizer: Assignments
 
 
 def begin_from(
     given: WarmStart | Mapping[str, WarmStart], state: Mapping[str, Any]
-) -> dict[str, WeightsReport]:
-    """Load the weights with which a run begins.
+) -> dict[str, BegunModel]:
+    """Load the weights with which a run begins: everything that is named, or nothing.
 
     Args:
         given: the source for the only model of the state, or for all of its models; or a source by
@@ -37,29 +59,83 @@ def begin_from(
         What was loaded, by the name of the model.
 
     Raises:
-        ConfigError: If the state has no such model, or several and one source that is no run.
-        IncompatibleStateError: If weights do not match; nothing of that model was assigned.
+        ConfigError: If the state has no such model, or several and one source that is no run; if a
+            pattern leaves out nothing; or if an optimizer has trained and would keep its state.
+        IncompatibleStateError: If weights or optimizers do not match; nothing was assigned.
         CheckpointNotFoundError, CorruptCheckpointError, StorageError: As for `load_weights`.
     """
     models = {name: value for name, value in state.items() if isinstance(value, keras.Model)}
     starts = _by_model(given, models)
-    reports = {}
+    check_new_optimizers(starts, state)
+    places: dict[_Place, list[str]] = {}
     for name, start in starts.items():
-        source, step = _place(start)
-        reports[name] = load_weights(
-            models[name],
-            source,
-            step,
-            name=start.name,
-            without=start.without,
-            averages=start.averages,
+        places.setdefault(_place(start), []).append(name)
+    read: dict[str, _Taken] = {}
+    for place, names in places.items():
+        read |= _read_of_one(place, {name: starts[name] for name in names}, state)
+    if isinstance(given, Mapping):
+        for name, start in starts.items():
+            check_patterns([read[name].weights], start.without)
+    else:
+        check_patterns([each.weights for each in read.values()], given.without)
+    assign_all(
+        [pair for each in read.values() for pair in (*each.weights.assignments(), *each.optimizer)]
+    )
+    for each in read.values():
+        each.weights.finish()
+    return {
+        name: BegunModel(report_of(read[name].weights), read[name].weights.left_out, start)
+        for name, start in starts.items()
+    }
+
+
+def _read_of_one(
+    place: _Place, starts: Mapping[str, WarmStart], state: Mapping[str, Any]
+) -> dict[str, _Taken]:
+    """Compare and read what several models get of one source, from the same checkpoint."""
+    source, step = place
+    found = recognise(source)
+    for start in starts.values():
+        check_arguments(found, step, start.name, averages=start.averages)
+        if start.optimizer and found.format is not Format.RUN:
+            raise ConfigError(
+                "optimizer=True takes the state of an optimizer from a run. Received: "
+                f"{found.path} ({found.format}). Leave it out."
+            )
+
+    def read_all(checkpoint: Checkpoint) -> dict[str, _Taken]:
+        read = {}
+        for name, start in starts.items():
+            opened = source_of_run(
+                checkpoint, state[name], start.name, best=step == "best", averages=start.averages
+            )
+            weights = read_matching(opened, state[name], strict=True, without=start.without)
+            optimizer = (
+                read_optimizers(checkpoint, opened.state, name, state) if start.optimizer else []
+            )
+            read[name] = _Taken(weights, optimizer)
+        return read
+
+    if found.format is Format.RUN:
+        return read_run(found, step, read_all)
+    return {
+        name: _Taken(
+            with_source(
+                found,
+                state[name],
+                step,
+                start.name,
+                lambda opened, model=state[name], start=start: read_matching(  # type: ignore[misc]
+                    opened, model, strict=True, without=start.without
+                ),
+            ),
+            [],
         )
-        if start.optimizer:
-            _load_optimizers(source, step, state)
-    return reports
+        for name, start in starts.items()
+    }
 
 
-def _place(start: WarmStart) -> tuple[str, int | str | None]:
+def _place(start: WarmStart) -> _Place:
     """Return the path and the checkpoint; a path that exists as it is has no checkpoint in it."""
     whole = os.fsdecode(start.source)
     return (whole, None) if os.path.lexists(whole) else start.checkpoint
@@ -95,39 +171,3 @@ def _by_model(
         name: WarmStart(given.source, name, given.without, given.averages, given.optimizer)
         for name in models
     }
-
-
-def _load_optimizers(source: str, step: int | str | None, state: Mapping[str, Any]) -> None:
-    """Assign the state of all optimizers, without their learning rates.
-
-    Raises:
-        ConfigError: If the source is no run.
-        IncompatibleStateError: If they differ; nothing was assigned to them.
-    """
-    found = recognise(source)
-    if found.format is not Format.RUN:
-        raise ConfigError(
-            f"optimizer=True takes the state of an optimizer from a run. Received: {found.path} "
-            f"({found.format}). Leave it out."
-        )
-
-    def load(checkpoint: Checkpoint) -> None:
-        tracked = track(state)
-        saved = [each for each in checkpoint.manifest.tensors if each.role == OPTIMIZER]
-        live = [each for each in describe_leaves(tracked.leaves) if each.role == OPTIMIZER]
-        names = {each.key.partition("/")[0] for each in (*saved, *live)}
-        differences = compare(
-            [each for each in checkpoint.manifest.states if each.name in names],
-            saved,
-            [each for each in tracked.states if each.name in names],
-            live,
-        )
-        if differences:
-            raise IncompatibleStateError(
-                f"The optimizers of the program differ from those of {checkpoint.path}, so their "
-                f"state cannot be taken over.\n{table(differences)}\n"
-                "Begin with a new optimizer: leave out optimizer=True."
-            )
-        assign_state(checkpoint, tracked, [each for each in saved if not each.path.endswith(_RATE)])
-
-    read_run(found, step, load)

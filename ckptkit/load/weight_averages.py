@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from ckptkit.errors import CheckpointNotFoundError
+from ckptkit.errors import CheckpointNotFoundError, ConfigError
 from ckptkit.load.checkpoint_weights import read_weights
 from ckptkit.load.weight_source import WeightSource
 from ckptkit.run.checkpoint_catalog import Checkpoint
@@ -24,15 +24,16 @@ def with_averages(source: WeightSource, checkpoint: Checkpoint) -> WeightSource:
 
     Raises:
         CheckpointNotFoundError: If no optimizer of the checkpoint kept averages of these weights.
+        ConfigError: If several have, and it is not known which of them trained the model.
     """
-    state = source.saved[0].key.partition("/")[0] if source.saved else ""
+    state = source.state
     tensors = [entry for entry in checkpoint.manifest.tensors if not entry.replica]
     trained = [
         entry
         for entry in tensors
         if entry.role == WEIGHTS and entry.key.startswith(f"{state}/") and entry.trainable
     ]
-    averages = _of_one_optimizer(tensors, trained)
+    averages = _averages_of(trained, tensors, state)
     if not averages:
         raise CheckpointNotFoundError(
             f"{checkpoint.path} has no averages of the weights of {state!r}: its optimizer was not "
@@ -54,18 +55,47 @@ def with_averages(source: WeightSource, checkpoint: Checkpoint) -> WeightSource:
     )
 
 
-def _of_one_optimizer(tensors: list[TensorEntry], trained: list[TensorEntry]) -> list[TensorEntry]:
-    """Return the averages of one optimizer, one for each trained weight, in order."""
-    found: dict[str, list[TensorEntry]] = {}
+def _averages_of(
+    trained: list[TensorEntry], tensors: list[TensorEntry], state: str
+) -> list[TensorEntry]:
+    """Return the averages of trained weights, in order, or none if there are none.
+
+    The optimizer with which the model is compiled counts first. Another entry of the state counts
+    only if it is no model: the optimizer of another model averages the weights of that one.
+
+    Raises:
+        ConfigError: If several optimizers have averages of these weights.
+    """
+    found: dict[str, dict[str, TensorEntry]] = {}
     for entry in tensors:
         if entry.role == OPTIMIZER and entry.path.endswith(_AVERAGE):
-            found.setdefault(entry.key.partition("/")[0], []).append(entry)
-    forms = [(entry.shape, entry.dtype) for entry in trained]
-    return next(
-        (
-            averages
-            for averages in found.values()
-            if forms and [(entry.shape, entry.dtype) for entry in averages] == forms
-        ),
-        [],
+            name = entry.path.rpartition("/")[2]
+            found.setdefault(entry.key.partition("/")[0], {})[name] = entry
+    if state in found:
+        return _paired(trained, found[state])
+    models = {entry.key.partition("/")[0] for entry in tensors if entry.role == WEIGHTS}
+    fitting = {
+        name: pairs
+        for name, averages in found.items()
+        if name not in models and (pairs := _paired(trained, averages))
+    }
+    if len(fitting) > 1:
+        raise ConfigError(
+            f"Several optimizers have averages of weights with the names of those of {state!r}: "
+            f"{', '.join(map(repr, fitting))}. It is not known which of them trained that model. "
+            "Give its layers names of their own, or leave out averages=True."
+        )
+    return next(iter(fitting.values()), [])
+
+
+def _paired(trained: list[TensorEntry], averages: dict[str, TensorEntry]) -> list[TensorEntry]:
+    """Return the average of each weight by the name that Keras gives it, or none."""
+    names = [entry.path.replace("/", "_") + _AVERAGE for entry in trained]
+    if len(set(names)) < len(names):
+        return []
+    pairs = [averages[name] for name in names if name in averages]
+    fit = len(pairs) == len(trained) and all(
+        (pair.shape, pair.dtype) == (entry.shape, entry.dtype)
+        for pair, entry in zip(pairs, trained, strict=True)
     )
+    return pairs if fit else []

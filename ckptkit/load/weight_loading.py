@@ -9,20 +9,14 @@ from typing import Any
 
 import keras
 
-from ckptkit.compat import keras_models
-from ckptkit.errors import ConfigError, IncompatibleStateError
-from ckptkit.load.adapted_source import as_value
+from ckptkit.errors import ConfigError
 from ckptkit.load.formats import recognise
+from ckptkit.load.matched_weights import MatchedWeights, check_patterns, read_matching
 from ckptkit.load.opened_source import with_source
-from ckptkit.load.weight_matching import NAME, ORDER, MatchPlan, match
-from ckptkit.load.weight_source import WeightSource
+from ckptkit.load.weight_matching import NAME
 from ckptkit.log import logger
-from ckptkit.restore.adapted_restore import drop_traced_functions
-from ckptkit.restore.leaf_assignment import assign_all, refresh_layer_constants
+from ckptkit.restore.leaf_assignment import assign_all
 from ckptkit.restore.state_comparison import StateDifference, table
-from ckptkit.tracking.leaves import Leaf, path_of
-from ckptkit.tracking.reachable_objects import reachable
-from ckptkit.tracking.replicated_leaf import variable_leaf
 from ckptkit.tracking.state_check import check_built
 
 
@@ -111,7 +105,8 @@ def load_weights(
         name: the model to read, if the source holds several: its name in `state={...}` or in
             `tf.train.Checkpoint(...)`.
         without: patterns of paths of weights that the model keeps, and that need no match, such as
-            `["head/*"]`. A pattern matches a path, or the end of a path after a slash.
+            `["head/*"]`. A pattern matches a path, or the end of a path after a slash, of the
+            model or of the source. Left out is what matches, before the others are matched.
         averages: whether to load the averages that the optimizer of a run kept (`use_ema`) instead
             of the weights.
 
@@ -124,7 +119,8 @@ def load_weights(
         CheckpointNotFoundError: If the source, the checkpoint or the model in it does not exist.
         CorruptCheckpointError: If the source cannot be read or has implausible contents. Nothing
             was assigned.
-        ConfigError: If an argument is invalid, or the model has no variables yet.
+        ConfigError: If an argument is invalid, the model has no variables yet, or a pattern of
+            `without` matches no weight.
         StorageError: If the system refuses to read.
 
     Example:
@@ -150,70 +146,30 @@ def load_weights(
     check_built("model", "load_weights(model, ...)", model)
     found = recognise(source)
 
-    def plan_and_read(opened: WeightSource) -> tuple[WeightSource, MatchPlan, list[Any]]:
-        plan = match(opened.live, opened.saved, keras_models.automatic_names(model))
-        plan = plan.without(opened.live, opened.saved, tuple(without))
-        _check(opened, plan, strict)
-        return opened, plan, opened.read([pair.saved for pair in plan.pairs])
-
-    opened, plan, values = with_source(found, model, step, name, plan_and_read, averages=averages)
-    leaves: list[Leaf] = [
-        *(variable_leaf(path_of(each), path_of(each), each.value) for each in model.weights),
-        *opened.adapted,
-    ]
-    assign_all(
-        [
-            (leaves[pair.live], as_value(value))
-            for pair, value in zip(plan.pairs, values, strict=True)
-        ]
+    read = with_source(
+        found,
+        model,
+        step,
+        name,
+        lambda opened: read_matching(opened, model, strict=strict, without=tuple(without)),
+        averages=averages,
     )
-    objects = reachable([model])
-    changed = refresh_layer_constants(objects)
-    if changed or any(pair.live >= len(model.weights) for pair in plan.pairs):
-        # What was traced before has the old vocabularies as constants.
-        drop_traced_functions(objects)
-        if getattr(model, "train_function", None) is not None:
-            model.make_train_function(force=True)
-    matched = tuple(
-        LoadedWeight(opened.live[pair.live].key, opened.saved[pair.saved].key, pair.by)
-        for pair in plan.pairs
-    )
-    report = WeightsReport(opened.where, matched, plan.differences)
+    check_patterns([read], tuple(without))
+    assign_all(read.assignments())
+    read.finish()
+    report = report_of(read)
     logger.info("loaded %s", report)
     return report
 
 
-def _check(source: WeightSource, plan: MatchPlan, strict: bool) -> None:
-    if plan.differences and (strict or not plan.pairs):
-        advice = (
-            "Build the model as it was when the weights were saved; or load only what matches, "
-            "with strict=False."
-            if plan.pairs
-            else "None of its weights matches this model."
-        )
-        if any(i is not None and j is None and source.live[i].words for i, j in plan.left):
-            advice += (
-                " What preprocessing layers have learnt is stored in runs and in .keras files; "
-                "strict=False keeps what they have in the program."
-            )
-        if plan.pairs:
-            advice += (
-                " A layer that is new on purpose is left out by a pattern of its weights, as in "
-                "without=['head/*']."
-            )
-        if any(difference.kind == ORDER for difference in plan.differences):
-            advice = (
-                "order: the source has only the order of these weights. Several layers of this "
-                "model have the same form, so the order does not tell which is which. Load a run, "
-                "a .keras or a .weights.h5 file instead, which store the place of each weight. An "
-                ".h5 file also fits if you give these layers names. "
-                + (
-                    "strict=False loads the rest."
-                    if plan.pairs
-                    else "Nothing else matches, so strict=False does not help."
-                )
-            )
-        raise IncompatibleStateError(
-            f"The weights of the model differ from those of {source.where}. Nothing was "
-            f"assigned.\n{table(plan.differences)}\n{advice}"
-        )
+def report_of(read: MatchedWeights) -> WeightsReport:
+    """Return the report of weights that were assigned."""
+    live, saved = read.source.live, read.source.saved
+    return WeightsReport(
+        read.source.where,
+        tuple(
+            LoadedWeight(live[pair.live].key, saved[pair.saved].key, pair.by)
+            for pair in read.plan.pairs
+        ),
+        read.plan.differences,
+    )

@@ -80,23 +80,6 @@ class MatchPlan:
     left: tuple[tuple[int | None, int | None], ...]
     differences: tuple[StateDifference, ...]
 
-    def without(
-        self, live: Sequence[Weight], saved: Sequence[Weight], patterns: tuple[str, ...]
-    ) -> MatchPlan:
-        """Return the plan without the weights whose paths match a pattern; see `is_left_out`."""
-
-        def is_out(i: int | None, j: int | None) -> bool:
-            names = [live[i].key] if i is not None else []
-            names += [saved[j].name, saved[j].key] if j is not None else []
-            return any(is_left_out(name, patterns) for name in names)
-
-        kept = [number for number, (i, j) in enumerate(self.left) if not is_out(i, j)]
-        return MatchPlan(
-            tuple(pair for pair in self.pairs if not is_out(pair.live, None)),
-            tuple(self.left[number] for number in kept),
-            tuple(self.differences[number] for number in kept),
-        )
-
 
 def match(
     live: Sequence[Weight], saved: Sequence[Weight], automatic: Collection[str] | None = None
@@ -169,6 +152,51 @@ def match(
         left,
         tuple(_difference(live, saved, i, j) for i, j in left),
     )
+
+
+def match_without(
+    live: Sequence[Weight],
+    saved: Sequence[Weight],
+    automatic: Collection[str] | None,
+    patterns: tuple[str, ...],
+) -> MatchPlan:
+    """Pair the weights of which no path matches a pattern; see `match` and `is_left_out`.
+
+    A weight that is left out is removed before the others are paired. Otherwise its value could
+    land in another layer of the same form.
+
+    Args:
+        live, saved, automatic: as for `match`.
+        patterns: what is left out, on either side.
+    """
+    kept = [i for i, each in enumerate(live) if not is_left_out(each.key, patterns)]
+    rest = [
+        j
+        for j, each in enumerate(saved)
+        if not is_left_out(each.name, patterns) and not is_left_out(each.key, patterns)
+    ]
+    plan = match([live[i] for i in kept], [saved[j] for j in rest], automatic)
+    left = [(None if i is None else kept[i], None if j is None else rest[j]) for i, j in plan.left]
+    # Nothing needs a saved weight at the place of one that is left out. Its name may be unknown.
+    places = {each.address for i, each in enumerate(live) if i not in set(kept)} - {""}
+    needed = [
+        number
+        for number, (i, j) in enumerate(left)
+        if i is not None or j is None or saved[j].address not in places
+    ]
+    return MatchPlan(
+        tuple(Pair(kept[pair.live], rest[pair.saved], pair.by) for pair in plan.pairs),
+        tuple(left[number] for number in needed),
+        tuple(plan.differences[number] for number in needed),
+    )
+
+
+def without_effect(
+    live: Sequence[Weight], saved: Sequence[Weight], patterns: tuple[str, ...]
+) -> list[str]:
+    """Return the patterns that match no weight of either side."""
+    paths = {each.key for each in live}.union(*((each.name, each.key) for each in saved))
+    return [each for each in patterns if not any(is_left_out(path, (each,)) for path in paths)]
 
 
 def _left(

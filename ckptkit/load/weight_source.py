@@ -21,6 +21,7 @@ class WeightSource:
         live: the weights of the program's model, with addresses and names comparable with `saved`.
         read: reads the weights with the given indices, all or none.
         adapted: the layers whose learnt values stand after the weights in `live`.
+        state: the name of the model in a run; empty for other sources.
     """
 
     where: str
@@ -28,6 +29,7 @@ class WeightSource:
     live: tuple[Weight, ...]
     read: Callable[[Sequence[int]], list[Any]]
     adapted: tuple[AdaptedLeaf, ...] = ()
+    state: str = ""
 
 
 class Form(TypedDict):

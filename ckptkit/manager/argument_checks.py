@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import functools
 import os
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import tensorflow as tf
@@ -13,6 +14,7 @@ from ckptkit.layout import TRIAL
 from ckptkit.mirror.mirror_settings import Mirror
 from ckptkit.position import whole_number
 from ckptkit.session.session import Session
+from ckptkit.tracking.checkpoint_objects import check_same_objects, objects_of
 
 
 def check_not_in_function(method: str) -> None:
@@ -96,20 +98,16 @@ def state_argument(directory: object, state: Any) -> Mapping[str, Any]:
     return objects_of(state) if isinstance(state, tf.train.Checkpoint) else state
 
 
-def objects_of(checkpoint: tf.train.Checkpoint) -> dict[str, Any]:
-    """Return the objects of a `tf.train.Checkpoint` by name, without its counter of saves.
+def objects_check(state: Any, objects: Mapping[str, Any]) -> Callable[[], None] | None:
+    """Return the check that a `tf.train.Checkpoint` keeps its objects; None for a dictionary.
 
-    Raises:
-        ConfigError: If it has none.
+    Args:
+        state: the argument `state`.
+        objects: the objects by name that `state_argument` has found in it.
     """
-    children = dict(tf.train.TrackableView.children(checkpoint))
-    children.pop("save_counter", None)
-    if not children:
-        raise ConfigError(
-            "The tf.train.Checkpoint has no objects. Expected one as in "
-            "tf.train.Checkpoint(model=model, optimizer=optimizer)."
-        )
-    return children
+    if not isinstance(state, tf.train.Checkpoint):
+        return None
+    return functools.partial(check_same_objects, state, objects)
 
 
 def number_to_save(step: Any, checkpoint_number: Any, session: Session) -> int:

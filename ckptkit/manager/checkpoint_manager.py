@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import sys
 from collections.abc import Mapping
+from dataclasses import replace
 from types import TracebackType
 from typing import Any, Unpack
 
@@ -16,6 +17,7 @@ from ckptkit.manager.argument_checks import (
     check_no_template,
     check_not_in_function,
     number_to_save,
+    objects_check,
     state_argument,
 )
 from ckptkit.manager.loop_methods import TrainingLoops
@@ -45,9 +47,8 @@ class CheckpointManager(TrainingLoops):
             an object store, such as `"s3://bucket/runs/x"`, to which the run is copied; its
             directory is then a cache below `CKPTKIT_CACHE` or `~/.cache/ckptkit`.
         state: all objects that training changes, by name, or a `tf.train.Checkpoint` of them:
-            Keras models (built) and optimizers,
-            tf.Variables, tf.Modules, iterators of tf.data, random generators, lookup tables,
-            objects with `get_state()`/`set_state(state)` or
+            Keras models (built) and optimizers, tf.Variables, tf.Modules, iterators of tf.data,
+            random generators, lookup tables, objects with `get_state()`/`set_state(state)` or
             `state_dict()`/`load_state_dict(state)`.
         {options}
 
@@ -73,10 +74,13 @@ class CheckpointManager(TrainingLoops):
         state: Mapping[str, Any] | tf.train.Checkpoint,
         **options: Unpack[ManagerOptions],
     ) -> None:
-        state = state_argument(directory, state)
-        check_state(state)
+        objects = state_argument(directory, state)
+        check_state(objects)
         check_no_template(directory)
-        self._options = make_options(directory, state, **options)
+        self._options = replace(
+            make_options(directory, objects, **options),
+            check_objects=objects_check(state, objects),
+        )
         self._slot = SessionSlot(self._options)
 
     def __repr__(self) -> str:
@@ -140,6 +144,8 @@ class CheckpointManager(TrainingLoops):
         # Checked first: under a strategy, Keras builds an optimizer only in the scope of the
         # strategy.
         with reports_failure():  # otherwise a launcher would restart the same program
+            if self._options.check_objects is not None:
+                self._options.check_objects()
             check_strategies(self._options.state)
             ensure_built(self._options.state)
 

@@ -110,8 +110,8 @@ def _say_finished(session: Session, what: str, done: int, total: int) -> None:
     layout, step = session.options.layout, session.position.step
     on = (
         f"To continue training, pass a larger total to manager.{what}. For another run, pass "
-        f"fresh='a label' or name another directory, with init_from={str(layout.root)!r} to begin "
-        "with these weights"
+        "fresh='a label' or name another directory, in which "
+        f"init_from={str(layout.root)!r} begins with these weights"
     )
     if is_trained_to_end_here(layout, step, f"{what}={total}"):
         raise ConfigError(

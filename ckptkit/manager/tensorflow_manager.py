@@ -8,13 +8,15 @@ from typing import Any, Unpack
 
 import tensorflow as tf
 
-from ckptkit.errors import ConfigError
-from ckptkit.log import logger
-from ckptkit.manager.argument_checks import objects_of
+from ckptkit.errors import ConfigError, RunLockedError
 from ckptkit.manager.checkpoint_manager import CheckpointManager
+from ckptkit.manager.noted_restores import note_restores
 from ckptkit.policies import KeepEveryNHours, KeepEveryNSteps, KeepLatest, KeepPolicy
 from ckptkit.position import whole_number
-from ckptkit.session.options import ManagerOptions
+from ckptkit.session.directory_check import check_directory
+from ckptkit.session.options import ManagerOptions, layout_of
+from ckptkit.session.unrestored_start import begin_without_restore
+from ckptkit.tracking.checkpoint_objects import objects_of
 from ckptkit.tracking.state_check import ensure_built
 
 
@@ -34,10 +36,10 @@ class TensorFlowManager(tf.train.CheckpointManager):
         step_counter: the variable that `checkpoint_interval` looks at.
         checkpoint_interval: the least number of steps between two saves, by `step_counter`.
         init_fn: called by `restore_or_initialize` if there is no checkpoint.
-        **options: options of `CheckpointManager`, such as `preemption`; `background` is False.
+        **options: options of `CheckpointManager`, such as `preemption`, but not `background`.
 
     Raises:
-        ConfigError: If an argument is invalid.
+        ConfigError: If an argument is invalid, or the directory belongs to another program.
 
     Example:
         >>> import ckptkit, tensorflow as tf
@@ -79,12 +81,17 @@ class TensorFlowManager(tf.train.CheckpointManager):
             )
         if checkpoint_interval is not None and step_counter is None:
             raise ConfigError("checkpoint_interval counts step_counter. Pass step_counter too.")
-        options.setdefault("background", False)
+        _check_options(options, max_to_keep, keep_checkpoint_every_n_hours)
+        options["background"] = False
         options.setdefault("keep", _keep(max_to_keep, keep_checkpoint_every_n_hours))
         self._manager = CheckpointManager(directory, checkpoint, **options)
+        # Before training: the first save would be too late to learn it.
+        check_directory(layout_of(directory))
         self._checkpoint, self._init_fn = checkpoint, init_fn
         self._step_counter, self._interval = step_counter, checkpoint_interval
         self._last_step: int | None = None
+        self._held = ""
+        note_restores(checkpoint, self._note_held)
 
     # -- what TensorFlow's class has
 
@@ -120,18 +127,26 @@ class TensorFlowManager(tf.train.CheckpointManager):
             The prefix of the restored checkpoint, or None.
 
         Raises:
+            RunLockedError: If another process trains the run. A process that only reads it calls
+                `checkpoint.restore(manager.latest_checkpoint)`.
             CheckpointError: As `CheckpointManager.restore_or_initialize`.
         """
-        position = self._manager.restore_or_initialize()
-        restored = self.latest_checkpoint
+        try:
+            position = self._manager.restore_or_initialize()
+        except RunLockedError as error:
+            raise RunLockedError(
+                f"{error} restore_or_initialize opens the run for training. To read it only, as an "
+                "evaluation does, call checkpoint.restore(manager.latest_checkpoint)."
+            ) from error
+        restored = self._held = self.latest_checkpoint or ""
         self._checkpoint.save_counter.assign(position.step)
-        if restored is None:
+        if not restored:
             adopted = self._manager.open_session().resume.adopted
             if self._init_fn is not None and adopted is None:
                 self._init_fn()
         elif self._interval is not None:
             self._last_step = self._counted()
-        return restored
+        return restored or None
 
     def save(
         self,
@@ -150,8 +165,9 @@ class TensorFlowManager(tf.train.CheckpointManager):
             The prefix of the checkpoint; None if the interval has not passed.
 
         Raises:
-            ConfigError: If the number is not larger than that of the newest checkpoint, or the
-                directory has checkpoints that were not restored.
+            ConfigError: If the number is not larger than that of the newest checkpoint, the
+                directory has checkpoints that were not restored, or values with which the run
+                begins were not loaded by `restore_or_initialize`.
             CheckpointError: As `CheckpointManager.save`.
             Preempted: After a request to stop, with the state saved.
         """
@@ -167,7 +183,8 @@ class TensorFlowManager(tf.train.CheckpointManager):
             )
         self._manager.save(number)
         counter.assign_add(1)
-        return str(self._manager.run.find(number).prefix)
+        self._held = str(self._manager.run.find(number).prefix)
+        return self._held
 
     def sync(self) -> None:
         """Wait until all saves are committed.
@@ -184,12 +201,22 @@ class TensorFlowManager(tf.train.CheckpointManager):
         """Close the run; see `CheckpointManager.close`. The end of the program does it too."""
         self._manager.close()
 
+    def _note_held(self, prefix: str) -> None:
+        self._held = prefix
+
     def _is_due(self, check_interval: bool) -> bool:
         if self._interval is None:
             return True
         now = self._counted()
-        if self._last_step is not None and (
-            now == self._last_step or (check_interval and now < self._last_step + self._interval)
+        # A request to stop is served by a save, and does not wait for the interval.
+        stop = self._manager.is_open and self._manager.open_session().stopping.requested
+        if (
+            not stop
+            and self._last_step is not None
+            and (
+                now == self._last_step
+                or (check_interval and now < self._last_step + self._interval)
+            )
         ):
             return False
         self._last_step = now
@@ -202,35 +229,42 @@ class TensorFlowManager(tf.train.CheckpointManager):
         """Open the run, if a program has restored it by `checkpoint.restore` or begins it."""
         if self._manager.is_open:
             return
-        newest, counted = self._manager.latest_step, int(self._checkpoint.save_counter)
-        if newest is None:
-            self._manager.restore_or_initialize()
-        elif counted == newest:
-            self._continue()
-            logger.info(
-                "%s was restored by TensorFlow: random states and positions in data begin anew",
-                self.latest_checkpoint,
-            )
-        else:
-            raise ConfigError(
-                f"{self.directory} has checkpoints up to number {newest}, but the objects were not "
-                f"restored from it (save_counter is {counted}). Saving would begin another "
-                "training over them. Call manager.restore_or_initialize() before the first save, "
-                "or name another directory."
-            )
-
-    def _continue(self) -> None:
-        """Open the run after its newest checkpoint, whose values the program has set already."""
+        newest = self.latest_checkpoint
+        if newest is not None and not self._holds(newest):
+            raise self._not_restored(newest)
         ensure_built(objects_of(self._checkpoint))
         session = self._manager.open_session()
         try:
-            newest = session.resume.newest()
-            session.resume.changes.check(newest)
-            session.tracked.note_constructed()
-            session.start_from(newest)
+            begin_without_restore(session, newest)
         except BaseException as error:
             self._manager.close_session(error)
             raise
+
+    def _holds(self, prefix: str) -> bool:
+        return bool(self._held) and os.path.realpath(self._held) == os.path.realpath(prefix)
+
+    def _not_restored(self, newest: str) -> ConfigError:
+        return ConfigError(
+            f"{self.directory} has checkpoints up to {os.path.basename(newest)}, but the objects "
+            f"were not restored from it with this manager. Saving would begin another training "
+            "over them. Call manager.restore_or_initialize() before training, or name another "
+            "directory."
+        )
+
+
+def _check_options(options: ManagerOptions, newest: int | None, hours: float | None) -> None:
+    if options.get("background"):
+        raise ConfigError(
+            "save returns the path of a complete checkpoint, so it waits until that is written. "
+            "Received: background=True; leave it out, or use ckptkit.CheckpointManager."
+        )
+    if options.get("keep") is not None and (newest is not None or hours is not None):
+        raise ConfigError(
+            "keep says which checkpoints stay, and so do max_to_keep and "
+            "keep_checkpoint_every_n_hours. Expected one of them. Received: keep="
+            f"{options['keep']!r}, max_to_keep={newest!r}, keep_checkpoint_every_n_hours={hours!r}."
+            " Pass max_to_keep=None, or leave out keep."
+        )
 
 
 def _keep(newest: int | None, hours: float | None) -> KeepPolicy:

@@ -335,6 +335,7 @@ class KeepEveryNHours(KeepPolicy):
     """Keep one checkpoint of every `n` hours for ever, by the time at which it was saved.
 
     The first checkpoint stays, and then each that is `n` hours or more after the last that stays.
+    One that was saved at an earlier time than that stays too, because a clock was set back.
 
     Args:
         n: the number of hours, more than 0.
@@ -360,7 +361,8 @@ class KeepEveryNHours(KeepPolicy):
         reasons: Reasons = {}
         last: float | None = None
         for candidate in candidates:
-            if last is None or candidate.saved_at >= last + 3600 * self.n:
+            # Earlier than the last one: a clock was ahead, and would block the rule until then.
+            if last is None or not last <= candidate.saved_at < last + 3600 * self.n:
                 last = candidate.saved_at
                 reasons[candidate.name] = f"one of every {self.n:g} hours"
         return reasons

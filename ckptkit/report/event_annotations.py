@@ -71,7 +71,9 @@ def _warm_started(event: e.WarmStarted) -> Annotation:
     return Annotation(
         time=event.time,
         kind="warm_started",
-        words=f"began with {event.weights} weights of {event.name} from {event.source}",
+        words=f"began with {event.weights} {'averages' if event.averages else 'weights'} of "
+        f"{event.name}{' and its optimizer' if event.optimizer else ''} from {event.source}"
+        f"{f', {len(event.left_out)} left out' if event.left_out else ''}",
     )
 
 

@@ -98,9 +98,9 @@ def check_finished_by(layout: RunLayout, state: Mapping[str, Any]) -> None:
             "state, and a run is one training of "
             f"one model. Give each training its own directory, such as f'{layout.root}-{{fold}}'; "
             "or pass fresh='a label' to set the "
-            f"finished run aside; with init_from={str(layout.root)!r}, another run begins with its "
-            "weights; or, to look at its state or to continue it with these objects, call "
-            "manager.restore() first."
+            f"finished run aside; in another directory, init_from={str(layout.root)!r} begins a "
+            "run with its weights; or, to look at its state or to continue it with these objects, "
+            "call manager.restore() first."
         )
 
 

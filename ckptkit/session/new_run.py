@@ -19,6 +19,15 @@ from ckptkit.session.options import RunOptions
 from ckptkit.tracking.state_check import ensure_built
 
 
+def named_values(options: RunOptions) -> str | None:
+    """Return what names the values with which a new run would begin, or None if nothing does."""
+    if options.init_from is not None:
+        return "init_from"
+    if options.adopt is not None:
+        return "adopt"
+    return None if _requested(options) is None else "`ckptkit adopt`"
+
+
 def begin_new_run(
     options: RunOptions, users: Mapping[str, Any], journal: Journal
 ) -> AdoptionReport | None:
@@ -79,12 +88,24 @@ def _load_initial_weights(options: RunOptions, users: Mapping[str, Any], journal
     if options.init_from is None:
         return
     ensure_built(users)
-    for name, report in begin_from(options.init_from, users).items():
+    for name, begun in begin_from(options.init_from, users).items():
+        report, start = begun.weights, begun.start
         logger.info(
-            "the run begins with %d weights of %s from %s", len(report.matched), name, report.source
+            "the run begins with %d %s of %s from %s%s%s",
+            len(report.matched),
+            "averages of weights" if start.averages else "weights",
+            name,
+            report.source,
+            ", and with its optimizer" if start.optimizer else "",
+            f"; left out: {', '.join(begun.left_out)}" if begun.left_out else "",
         )
         journal.record(
             events.WarmStarted(
-                name=name, source=os.fsdecode(report.source), weights=len(report.matched)
+                name=name,
+                source=os.fsdecode(report.source),
+                weights=len(report.matched),
+                left_out=list(begun.left_out),
+                averages=start.averages,
+                optimizer=start.optimizer,
             )
         )

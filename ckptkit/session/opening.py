@@ -20,6 +20,7 @@ from ckptkit.run.run_recovery import recover, shut_out_the_silent
 from ckptkit.run.save_context import SaveContext
 from ckptkit.session.attempt_description import attempt_started
 from ckptkit.session.directory_check import check_directory
+from ckptkit.session.initial_source_check import check_source_elsewhere
 from ckptkit.session.monitor_directions import with_directions
 from ckptkit.session.options import RunOptions
 from ckptkit.session.phase import PhaseMachine
@@ -57,7 +58,7 @@ def open_run(options: RunOptions, resources: ExitStack) -> OpenedRun:
 
     Raises:
         ConfigError: If a policy compares a metric of unknown direction, a file has the name of the
-            directory, or another program wrote the checkpoints.
+            directory, another program wrote the checkpoints, or `init_from` names this run.
         RunLockedError: If another process trains this run.
         StorageError: If the disk refuses.
         ThreadRefusedError: If the system allows no thread for the lock.
@@ -66,6 +67,7 @@ def open_run(options: RunOptions, resources: ExitStack) -> OpenedRun:
     options = with_directions(options)
     layout, clock = options.layout, options.clock
     check_directory(layout)
+    check_source_elsewhere(layout, options.init_from)
     mirror = None
     if options.mirror is not None:
         mirror = MirrorSession(options.mirror, layout, options.files, clock)

@@ -90,7 +90,8 @@ class CallbackOptions(TypedDict, total=False):
             the same label resume that training.
         init_from: weights with which the run begins while it has no checkpoint of its own: a run
             or one of its checkpoints (`"runs/a@best"`), or whatever `ckptkit.load_weights` reads; a
-            `WarmStart` for more; for several models a dictionary by their names in `state`.
+            `WarmStart` for more; for several models a dictionary by their names in `state`. It
+            names something outside of this run.
         adopt: training state of another system with which the run begins while it has no
             checkpoint of its own: a directory of `tf.train.CheckpointManager`, `BackupAndRestore`,
             `ModelCheckpoint` or `OrbaxCheckpoint`, or an `Adopt`. The source is only read.
@@ -144,10 +145,13 @@ class RunOptions:
         layout: the names inside the run directory.
         state: the objects to save, by name. The other fields are described in `CallbackOptions` and
             `ManagerOptions`.
+        check_objects: called before each snapshot; raises an error if `state` was read from a
+            `tf.train.Checkpoint` whose objects have changed. None for a dictionary.
     """
 
     layout: RunLayout
     state: Mapping[str, Any]
+    check_objects: Callable[[], None] | None = None
     save: SavePolicy
     keep: KeepPolicy
     preemption: Preemption

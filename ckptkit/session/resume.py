@@ -17,7 +17,7 @@ from ckptkit.run.quarantine import quarantine
 from ckptkit.session.exactness import Exactness
 from ckptkit.session.hyperparameter_conflicts import HyperparameterConflicts
 from ckptkit.session.launcher_client import launcher_verdict
-from ckptkit.session.new_run import begin_new_run
+from ckptkit.session.new_run import begin_new_run, named_values
 from ckptkit.session.options import RunOptions
 from ckptkit.session.tracked_state import TrackedState
 
@@ -44,6 +44,8 @@ class Resume:
     Attributes:
         workers: how many workers have saved what is restored here.
         adopted: what a new run has taken over from another system, or None.
+        has_loaded: whether this session has begun the run with values that `init_from` or `adopt`
+            names, which may not be loaded again over what was trained since.
         constants_changed: whether the last restore has changed constants of layers. If so, a traced
             step has to be traced again.
     """
@@ -64,6 +66,7 @@ class Resume:
         self.workers = 1
         self.constants_changed = False
         self.adopted: AdoptionReport | None = None
+        self.has_loaded = False
 
     def newest(self, *, by_reading: bool = False) -> Checkpoint | None:
         """Return the newest checkpoint that passes verification, or None for a new run.
@@ -236,7 +239,9 @@ class Resume:
         """
         if checkpoint is None:
             users = self._tracked.tracker.users
+            loads = named_values(self._options) is not None
             self.adopted = begin_new_run(self._options, users, self._journal)
+            self.has_loaded = loads
             if self.adopted is None:
                 return RunPosition()
             return RunPosition(self.adopted.step, self.adopted.epoch or 0)

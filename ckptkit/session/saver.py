@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Mapping
+from typing import Any
 
 from ckptkit.log import logger, size
 from ckptkit.policies import Moment

@@ -36,7 +36,9 @@ class Session(SessionBase):
     """
 
     def __init__(self, options: RunOptions, cluster: Cluster | None = None) -> None:
-        self.tracked = TrackedState(options.state, self.inexact, options.anchors)
+        self.tracked = TrackedState(
+            options.state, self.inexact, options.anchors, options.check_objects
+        )
         self.options = replace(options, state=self.tracked.state)
         self.cluster = cluster or Alone()
         self._resources = ExitStack()
@@ -96,9 +98,15 @@ class Session(SessionBase):
     # -- resuming
 
     def restore_newest(self) -> RunPosition:
-        """Restore the newest good checkpoint, and continue from it; see `Resume.restore_newest`."""
+        """Restore the newest good checkpoint, and continue from it; see `Resume.restore_newest`.
+
+        A new run that has begun with loaded values keeps what it has trained since.
+        """
         if self.team is None:
-            position = self.start_from(self.resume.restore_newest())
+            newest = self.resume.restore_newest()
+            if newest is None and self.resume.has_loaded:
+                return self.position
+            position = self.start_from(newest)
             self.saves.saver.prepare()
             return position
         position = self.start_from(self.team.restore_newest())

@@ -51,6 +51,7 @@ class TrackedState:
         state: the user's state, by name.
         inexact: called with a reason why the run cannot continue bit for bit.
         policy: see `LoopData`.
+        check: called before the leaves are listed, or None; see `RunOptions.check_objects`.
 
     Attributes:
         data: the positions in the datasets of `manager.data`.
@@ -62,7 +63,11 @@ class TrackedState:
     """
 
     def __init__(
-        self, state: Mapping[str, Any], inexact: Callable[[str], None], policy: AnchorPolicy
+        self,
+        state: Mapping[str, Any],
+        inexact: Callable[[str], None],
+        policy: AnchorPolicy,
+        check: Callable[[], None] | None = None,
     ) -> None:
         self.data = LoopData(inexact, policy)
         self.random = ProcessRandom()
@@ -72,7 +77,7 @@ class TrackedState:
             "loop": self.data,
             "process": ProcessEntry(self.random, self.attributes),
         }
-        self.tracker = Tracker(self.state)
+        self.tracker = Tracker(self.state, check)
         self.adapted = AdaptedRestore()
 
     def note_constructed(self) -> None:
@@ -84,7 +89,11 @@ class TrackedState:
         )
 
     def now(self) -> Tracked:
-        """Return the leaves to save now; they may change while training runs."""
+        """Return the leaves to save now; they may change while training runs.
+
+        Raises:
+            ConfigError: If the `tf.train.Checkpoint` has other objects than the state.
+        """
         return self.tracker.track_now()
 
     def moved_settings(self, checkpoint: Checkpoint) -> dict[str, dict[str, Any]]:

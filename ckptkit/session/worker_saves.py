@@ -113,7 +113,8 @@ class PartSender:
     """Sends the part of a worker that does not write; the counterpart of `SnapshotWriter`.
 
     Attributes:
-        unsaved, unwritten, failed_saves, writing_since, write_secs, is_shared: as of `SnapshotWriter`.
+        unsaved, unwritten, failed_saves: as of `SnapshotWriter`.
+        writing_since, write_secs, is_shared: as of `SnapshotWriter`.
 
     Args:
         cluster: the workers.

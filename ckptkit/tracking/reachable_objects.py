@@ -263,14 +263,18 @@ class ReachableObjects:
         """Return whether every object still refers to the same objects."""
         return self._current_links() == self._links
 
-    def _current_links(self) -> tuple[list[int], ...]:
-        """Return the ids of all objects that the known objects refer to now."""
+    def _current_links(self) -> tuple[list[Any], ...]:
+        """Return the names and ids of all objects that the known objects refer to now.
+
+        The names count too: two attributes may have exchanged their values.
+        """
         # Written for speed, with comprehensions over lists of one kind and local names: this runs
         # before each save, on the training thread.
         leads, skipped = may_lead_on, object_attributes.NOT_FOLLOWED
         return (
             [
-                id(item)
+                # Other keys may have no equality that is a bool, as variables.
+                (name if type(name) is str else id(name), id(item))
                 for each in self._dicts
                 for name, item in each.items()
                 if leads[type(item)] and name not in skipped
@@ -281,15 +285,15 @@ class ReachableObjects:
             [len(each) for each in self._sequences],
             [identity for each in self._sets for identity in sorted(map(id, each))],
             [
-                id(item)
+                (name, id(item))
                 for each in self._slotted
-                for _, item in object_attributes.attributes(each)
+                for name, item in object_attributes.attributes(each)
                 if leads[type(item)]
             ],
             [
-                id(item)
+                (name, id(item))
                 for each in self._trackables
-                for item in tf.train.TrackableView.children(each).values()
+                for name, item in tf.train.TrackableView.children(each).items()
                 if leads[type(item)]
             ],
             [tf_checkpoint.uninitialized(each) for each in self._uninitialized],

@@ -6,7 +6,7 @@ whatever numbers Keras adds to names.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any, Protocol, runtime_checkable
@@ -91,6 +91,7 @@ class Tracker:
 
     Args:
         state: see `track`.
+        check: called before the leaves are listed, or None; see `RunOptions.check_objects`.
 
     Attributes:
         iterators_losing_order: see `shuffle_orders.iterators_losing_order`.
@@ -98,7 +99,8 @@ class Tracker:
         in_job: whether this process is one of several workers.
     """
 
-    def __init__(self, state: Mapping[str, Any]) -> None:
+    def __init__(self, state: Mapping[str, Any], check: Callable[[], None] | None = None) -> None:
+        self._check = check
         self.iterators_losing_order: list[str] = []
         self.in_job = False
         self._own = {name: value for name, value in state.items() if _is_own(name, value)}
@@ -116,8 +118,11 @@ class Tracker:
         """Return all current leaves.
 
         Raises:
-            ConfigError: If a variable was made under a strategy that is not supported.
+            ConfigError: If a variable was made under a strategy that is not supported, or the
+                `tf.train.Checkpoint` has other objects than the state.
         """
+        if self._check is not None:
+            self._check()
         if self._objects is None or not self._objects.unchanged():
             self._tracked = track(self.users)
             # Not in `track`: weights may be loaded into a model of any strategy without a run.

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 
 import keras
 import numpy as np
@@ -170,6 +171,20 @@ def test_a_batch_inside_an_epoch_is_said(tmp_path, seed, caplog):
         ckptkit.CheckpointManager(
             tmp_path / "torn", {"model": network(seed)}, adopt=backup
         ).restore_or_initialize()
+
+
+def test_the_directory_itself_is_refused_with_the_way_on(tmp_path, seed):
+    backup = tmp_path / "backup"
+    backup.mkdir()
+    (backup / "latest.weights.h5").write_bytes(b"")
+    (backup / "training_metadata.json").write_text(json.dumps({"epoch": 2}))
+    manager = ckptkit.CheckpointManager(backup, {"model": network(seed)})
+    with pytest.raises(ckptkit.ConfigError, match=re.escape(f"adopt={str(backup)!r}")):
+        manager.restore_or_initialize()
+    assert {path.name for path in backup.iterdir()} == {
+        "latest.weights.h5",
+        "training_metadata.json",
+    }
 
 
 def test_an_epoch_that_nobody_knows_is_asked_for(tmp_path, seed):

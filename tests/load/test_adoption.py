@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import signal
-from pathlib import Path
 
 import pytest
 
-from tests.load.adoption_programs import EPOCHS, files
+from tests.load.adoption_programs import EPOCHS, continue_here, continue_there, files
 
 PROGRAMS = "tests.load.adoption_programs:"
 BATCHES = 4
@@ -20,8 +19,7 @@ SYSTEMS = {
     "weights checkpoint": "keras.callbacks.ModelCheckpoint",
     "orbax": "keras.callbacks.OrbaxCheckpoint",
 }
-SHORT = ["manager", "backup"]
-LONG = [each for each in SYSTEMS if each not in SHORT]
+SHORT = ["backup"]
 
 
 def killed(start, *arguments) -> None:
@@ -41,25 +39,12 @@ def test_a_killed_run_is_adopted_killed_again_and_finished(tf_call, tmp_path, se
     assert before
     # Ours first: it only reads, and theirs writes.
     killed(tf_call, PROGRAMS + "continue_here", str(source), run, seed, 5)
-    found = tf_call(PROGRAMS + "continue_here", str(source), run, seed).check().result
+    found = continue_here(str(source), run, seed)
     assert files(str(source)) == before, "the source is never changed"
-    theirs = tf_call(PROGRAMS + "continue_there", system, str(source), seed, 3).check().result
-    assert found["bits"] == theirs
+    assert found["bits"] == continue_there(system, str(source), seed, 3)
     (adopted,) = found["adopted"]
     assert adopted["system"] == SYSTEMS[system]
     assert (adopted["step"], adopted["epoch"] or 3) == (3 * BATCHES, 3)
     assert adopted["matched"] == {"weights": 8, "optimizer": 14}
     assert found["steps"][-1] == EPOCHS * BATCHES
     assert found["epochs"] == [3, 4, 5], "the epochs since it was adopted"
-
-
-def test_the_directory_itself_is_refused_with_the_way_on(tf_call, tmp_path, seed):
-    source = tmp_path / "theirs"
-    killed(tf_call, PROGRAMS + "train", "backup", str(source), seed, 2)
-    refused = tf_call(PROGRAMS + "continue_here", None, str(source), seed)
-    assert refused.wait() == 1
-    assert f"adopt={str(source)!r}" in refused.output()
-    assert {path.name for path in Path(source).iterdir()} == {
-        "latest.weights.h5",
-        "training_metadata.json",
-    }

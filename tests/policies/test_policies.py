@@ -326,6 +326,11 @@ def test_keep_one_of_every_few_hours():
     kept = ckptkit.KeepEveryNHours(2).keep(candidates)
     assert list(kept) == ["c0", "c2", "c5"]
     assert kept["c2"] == "one of every 2 hours"
+    ahead = [
+        Candidate(name=f"c{number}", step=number, saved_at=1e9 + 3600 * hour)
+        for number, hour in enumerate((0, 900, 3, 4, 5))
+    ]
+    assert list(ckptkit.KeepEveryNHours(2).keep(ahead)) == ["c0", "c1", "c2", "c4"]
     for wrong in (0, -1, math.nan, "2", True):
         with pytest.raises(ckptkit.ConfigError, match="hours above 0"):
             ckptkit.KeepEveryNHours(wrong)

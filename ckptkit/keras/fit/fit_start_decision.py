@@ -149,7 +149,7 @@ def _restore_finished_run(fit: FitContext, checkpoint: Checkpoint) -> None:
     keras_fit.set_initial_epoch(fit.model, max(fit.epochs, fit.state.run_position.epoch))
     logger.info(
         "this run has finished: %s, so nothing is trained. To continue training, %s. For another "
-        "run, pass fresh='a label' or name another directory, with init_from=%r to begin with "
+        "run, pass fresh='a label' or name another directory, in which init_from=%r begins with "
         "these weights",
         *finished_in_words(checkpoint.manifest, fit.epochs),
         str(fit.session.options.layout.root),

@@ -52,12 +52,19 @@ class Restored(Event):
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class WarmStarted(Event):
-    """A new run began with saved weights (`init_from`): so many of them, for the model `name`."""
+    """A new run began with saved weights (`init_from`): so many of them, for the model `name`.
+
+    `left_out` names its weights that patterns left out. `averages` and `optimizer` say whether the
+    averages of the weights and the state of the optimizer were taken.
+    """
 
     event: ClassVar[str] = "warm_started"
     name: str
     source: str
     weights: int
+    left_out: list[str] = field(default_factory=list)
+    averages: bool = False
+    optimizer: bool = False
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
