@@ -34,6 +34,8 @@ class AtExit(IntEnum):
     """Before the locks, because a save in progress still needs the lock of its run."""
     LAUNCHER = auto()
     """After the writers, because a launcher treats this report as the end of the training."""
+    MIRRORS = auto()
+    """After the writers, which may still save, and before the locks: the run is still owned."""
     LOCKS = auto()
 
 

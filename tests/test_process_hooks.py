@@ -81,7 +81,8 @@ def test_the_rooms_that_own_something_have_registered(order):
         [
             sys.executable,
             "-c",
-            "import ckptkit.ownership.run_lock\n" + ROOMS.format(first=first, second=second),
+            "import ckptkit.ownership.run_lock, ckptkit.mirror.mirror_session\n"
+            + ROOMS.format(first=first, second=second),
         ],
         capture_output=True,
         text=True,

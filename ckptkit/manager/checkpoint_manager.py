@@ -176,10 +176,14 @@ class CheckpointManager(TrainingLoops):
         check_not_in_function("restore")
         self._prepare_state()
         check_alone(self._options.state)
-        wanted = None if step is None else self._verified(step)
-        self._check_has_checkpoints()  # before anything is created on disk
-        self._close_if_saved_after(wanted)
         was_open = self.is_open
+        if self._options.mirror is not None and step is None and not was_open:
+            wanted = None  # the checkpoints may be on the object store: opening the run fetches one
+        else:
+            wanted = None if step is None else self._verified(step)
+            self._check_has_checkpoints()  # before anything is created on disk
+            self._close_if_saved_after(wanted)
+            was_open = self.is_open
         session = self._slot.open(self, {})
         try:
             if wanted is None:

@@ -2,26 +2,35 @@
 
 from __future__ import annotations
 
+import os
 import time
 from contextlib import ExitStack
+from typing import TYPE_CHECKING
 
-from ckptkit.clock import Clock
 from ckptkit.errors import BackgroundSaveError, CheckpointError, StorageError
 from ckptkit.layout import RunLayout
 from ckptkit.log import logger
 from ckptkit.mirror.mirror_settings import Mirror
-from ckptkit.mirror.objects import Objects
 from ckptkit.mirror.obstore_client import ObstoreObjects
 from ckptkit.mirror.run_mirror import RunMirror
+from ckptkit.mirror.store_claim import StoreClaimHolder
 from ckptkit.mirror.upload_plan import decide_upload
-from ckptkit.mirror.uploader import Uploader
+from ckptkit.mirror.uploader import PATIENCE_SECS, Uploader
 from ckptkit.ownership.claims import Owner, list_claims
-from ckptkit.policies import KeepPolicy
+from ckptkit.ownership.machine_identity import this_machine
+from ckptkit.process_hooks import AtExit, at_exit
 from ckptkit.run import events
-from ckptkit.run.journal import Journal
-from ckptkit.storage.files import FileSystem
+
+if TYPE_CHECKING:
+    from ckptkit.clock import Clock
+    from ckptkit.mirror.objects import Objects
+    from ckptkit.policies import KeepPolicy
+    from ckptkit.run.journal import Journal
+    from ckptkit.storage.files import FileSystem
 
 _MARGIN_SECS = 1.0
+
+_open_sessions: set[MirrorSession] = set()
 
 
 class MirrorSession:
@@ -49,16 +58,21 @@ class MirrorSession:
         self._settings, self._layout, self._files = settings, layout, files
         made = objects or ObstoreObjects(settings.place, settings.options)
         self._mirror = RunMirror(settings, made, layout, files, clock)
-        self._owners: dict[int, Owner | None] = {}
+        self._dead: dict[int, Owner | None] = {}
+        self._deadline: float | None = None
         self._uploader: Uploader | None = None
         self._journal: Journal | None = None
         self._least = 0
+        self._pid = os.getpid()
 
     def look(self) -> int:
         """Check the place; see `RunMirror.look`."""
         self._least = self._mirror.look()
-        self._owners = {
-            claim.number: claim.owner for claim in list_claims(self._layout, self._files)
+        here = this_machine()
+        self._dead = {
+            claim.number: claim.owner
+            for claim in list_claims(self._layout, self._files)
+            if claim.is_running(here) is False  # which only the kernel can prove
         }
         return self._least
 
@@ -66,12 +80,13 @@ class MirrorSession:
         """Take the run on the store, and fetch what is missing; see `RunMirror.claim`.
 
         Args:
-            number: the number of the claim in the directory, which this process holds. So the
-                owners of earlier claims there have ended or are silent.
+            number: the number of the claim in the directory, which this process holds.
             resources: receives the release of the run on the store.
         """
         try:
-            self._mirror.claim(number, self._owners.get(self._least - 1))
+            dead = self._dead.get(self._least - 1)
+            # Signs of life from the first moment on: to fetch a checkpoint may take long.
+            self._mirror.claim(number, dead, StoreClaimHolder.keep_alive)
         finally:
             if hasattr(self._mirror, "holder"):
                 resources.callback(self._mirror.release)
@@ -106,6 +121,7 @@ class MirrorSession:
             mirror.unsent,
         )
         resources.callback(self._close)
+        _open_sessions.add(self)
         self._uploader.start()
         self._uploader.notify()
 
@@ -138,6 +154,7 @@ class MirrorSession:
             RunLockedError: If another process has taken the run on the store.
         """
         try:
+            self._announce()
             self.wait()
         except BackgroundSaveError as error:
             if self._settings.required:
@@ -156,27 +173,80 @@ class MirrorSession:
         if uploader is None or journal is None:
             return
         left = None if left_secs is None else max(left_secs - _MARGIN_SECS, 0.0)
-        decision = decide_upload(
-            left_secs=left,
-            size_bytes=uploader.unsent_bytes(),
-            bytes_per_sec=min(uploader.speeds, default=None),
-        )
-        action = "upload" if decision.action == "save" else decision.action
-        journal.record(events.UploadDecided(action=action, reason=decision.reason))
-        if decision.action != "save":
-            logger.warning("the newest checkpoint is not uploaded: %s", decision.reason)
-            return
         began = time.monotonic()
+        self._deadline = None if left is None else began + left
         try:
+            decision = decide_upload(
+                left_secs=left,
+                size_bytes=uploader.unsent_bytes(),
+                bytes_per_sec=min(uploader.speeds, default=None),
+            )
+            action = "upload" if decision.action == "save" else decision.action
+            journal.record(events.UploadDecided(action=action, reason=decision.reason))
+            if decision.action != "save":
+                logger.warning("the newest checkpoint is not uploaded: %s", decision.reason)
+                return
+            self._announce()
             uploader.wait(left)
         except CheckpointError as error:
             logger.warning("after %.1f s: %s", time.monotonic() - began, error)
 
+    def _announce(self) -> None:
+        """Log that the end waits, before it does."""
+        if self._uploader is not None and (missing := self._uploader.missing_name()):
+            logger.info("waiting until %s is on %s", missing, self._settings.url)
+
+    def close_at_exit(self) -> None:
+        """Close a run that the program has never closed."""
+        if os.getpid() == self._pid:
+            self._close()
+            self._mirror.release()
+
     def _close(self) -> None:
-        assert self._uploader is not None
-        self._uploader.close()
-        if self._uploader.lost is None:
-            try:
-                self._mirror.small_files.upload()
-            except StorageError as error:
-                logger.warning("the end of the journal was not uploaded: %s", error)
+        _open_sessions.discard(self)
+        uploader = self._uploader
+        assert uploader is not None
+        if self._deadline is None:
+            uploader.close()
+        else:
+            uploader.close(min(max(self._deadline - time.monotonic(), 0.0), PATIENCE_SECS))
+        if uploader.is_working:
+            # The next owner waits for silence then, and shares no files that are being uploaded.
+            self._mirror.holder.keeps = True
+            logger.warning(
+                "an upload to %s does not end, so the run there is not released", self._settings.url
+            )
+        elif uploader.lost is None:
+            self._upload_the_rest()
+        if uploader.lost is None:
+            self._tell_what_is_missing(uploader)
+
+    def _upload_the_rest(self) -> None:
+        if self._deadline is not None and time.monotonic() >= self._deadline:
+            return
+        try:
+            self._mirror.small_files.upload()
+        except StorageError as error:
+            logger.warning("the end of the journal was not uploaded: %s", error)
+
+    def _tell_what_is_missing(self, uploader: Uploader) -> None:
+        try:
+            missing = uploader.missing_name()
+        except StorageError as error:
+            logger.debug("what %s does not have is not known: %s", self._settings.url, error)
+            return
+        if missing is not None:
+            logger.warning(
+                "%s is in %s only, and not on %s. If the directory stays, the next start sends it",
+                missing,
+                self._layout.root,
+                self._settings.url,
+            )
+
+
+def _at_exit() -> None:
+    for session in list(_open_sessions):
+        session.close_at_exit()
+
+
+at_exit(AtExit.MIRRORS, _at_exit)

@@ -58,8 +58,12 @@ class Objects(Protocol):
         """Create or replace an object."""
         ...
 
-    def put_file(self, key: str, path: Path) -> None:
-        """Create or replace an object with the content of a file, in parts."""
+    def put_file(self, key: str, path: Path) -> str:
+        """Create or replace an object with the content of a file, in parts.
+
+        Returns:
+            The digest of the bytes that were sent, as a manifest has it.
+        """
         ...
 
     def read(self, key: str) -> bytes:

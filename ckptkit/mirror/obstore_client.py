@@ -12,7 +12,9 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from datetime import timedelta
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
+
+import xxhash
 
 from ckptkit.errors import ConfigError, StorageError
 from ckptkit.mirror.objects import (
@@ -21,10 +23,12 @@ from ckptkit.mirror.objects import (
     StoreRefusedError,
 )
 from ckptkit.mirror.store_url import SCHEMES, StoreUrl
+from ckptkit.run.verify import digest_name
+from ckptkit.storage.files import storage_errors
 
-PART_BYTES = 16 * 1024 * 1024
+PART_BYTES = 8 * 1024 * 1024
 CONNECTIONS = 4
-"""Parts of an upload that are in memory at the same time, at most 64 MB together."""
+"""Parts of an upload that are in memory at the same time, at most 32 MB together."""
 
 _RETRIES = {
     "max_retries": 6,
@@ -35,6 +39,12 @@ _RETRIES = {
         "base": 2,
     },
 }
+_TIMEOUT = "300 seconds"
+"""Of one request. The client's own 30 s are too short for a part on a slow connection."""
+
+_MOST_PARTS = 9_000
+"""S3 accepts 10,000."""
+
 _QUERY = re.compile(r"(https?://[^\s?\"'()]+)\?[^\s\"'()]*")
 _MESSAGE = re.compile(r"<Message>([^<]*)</Message>")
 _SECRET_NAMES = re.compile(r"(?i)key|secret|token|password|signature|sas|credential")
@@ -48,7 +58,8 @@ class ObstoreObjects:
 
     Args:
         place: where on which store.
-        options: settings of the client.
+        options: settings of the client; `client_options` and `retry_config` in it go before those
+            of ckptkit.
         retries: how requests are repeated, as obstore describes it; by default for a minute.
 
     Attributes:
@@ -83,7 +94,9 @@ class ObstoreObjects:
         }[place.scheme]
         try:
             self._store = make(
-                place.bucket, prefix=place.prefix, retry_config=dict(retries), **dict(options)
+                place.bucket,
+                prefix=place.prefix,
+                **{"retry_config": dict(retries), **_with_timeout(options)},
             )
         except Exception as error:
             raise ConfigError(
@@ -101,11 +114,24 @@ class ObstoreObjects:
         with self._errors("write", key):
             self._client.put(self._store, key, data)
 
-    def put_file(self, key: str, path: Path) -> None:
-        with self._errors("upload", key):
-            self._client.put(
-                self._store, key, path, chunk_size=PART_BYTES, max_concurrency=CONNECTIONS
-            )
+    def put_file(self, key: str, path: Path) -> str:
+        digest = xxhash.xxh3_128()
+        with storage_errors("read", path), path.open("rb") as file:
+            part_bytes = max(PART_BYTES, os.fstat(file.fileno()).st_size // _MOST_PARTS)
+            first = file.read(part_bytes)
+            digest.update(first)
+            with self._errors("upload", key):
+                if len(first) < part_bytes:
+                    self._client.put(self._store, key, first, use_multipart=False)
+                else:
+                    self._client.put(
+                        self._store,
+                        key,
+                        _parts(first, file, part_bytes, digest),
+                        chunk_size=part_bytes,
+                        max_concurrency=CONNECTIONS,
+                    )
+        return digest_name(digest)
 
     def read(self, key: str) -> bytes:
         with self._errors("read", key):
@@ -191,6 +217,24 @@ class ObstoreObjects:
         for secret in self._secrets:
             text = text.replace(secret, "***")
         return text[:_MOST_CHARACTERS].rstrip(". ")
+
+
+def _with_timeout(options: Mapping[str, Any]) -> dict[str, Any]:
+    """Return settings with a timeout for each request, unless there is one."""
+    if "client_options" not in options:
+        # With `client_options`, the client would ignore those in the environment.
+        return {"timeout": _TIMEOUT, **options}
+    return {**options, "client_options": {"timeout": _TIMEOUT, **options["client_options"]}}
+
+
+def _parts(
+    first: bytes, file: IO[bytes], part_bytes: int, digest: xxhash.xxh3_128
+) -> Iterator[bytes]:
+    part = first
+    while part:
+        yield part
+        part = file.read(part_bytes)
+        digest.update(part)
 
 
 def _names_the_bucket(error: BaseException) -> bool:

@@ -9,6 +9,7 @@ not changed for the whole lease, measured by its own clock, so no two clocks hav
 from __future__ import annotations
 
 import os
+import threading
 import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -22,11 +23,14 @@ from ckptkit.mirror.store_layout import CLAIMS, alive_key, claim_key, number_of
 from ckptkit.mirror.store_records import StoreClaim, decode_record, encode_record
 from ckptkit.ownership.claims import Owner
 from ckptkit.ownership.machine_identity import this_machine
+from ckptkit.threads import start_thread
 
 RELEASED = b"released"
 LEASE_SECS = 60.0
 _LOOKS = 12
 """How often the sign of life is read during one lease."""
+
+_JOIN_SECS = 10.0
 
 
 def claim_numbers(objects: Objects) -> list[int]:
@@ -59,7 +63,7 @@ def wait_until_free(objects: Objects, number: int, clock: Clock, dead: Owner | N
     if owner and dead and (dead.host, dead.boot, dead.pid) == (owner.host, owner.boot, owner.pid):
         return False
     lease_secs = owner.lease_secs if owner else LEASE_SECS
-    first, since = _sign(objects, number), clock.monotonic()
+    first = _sign(objects, number)
     if first == RELEASED:
         return False
     logger.info(
@@ -67,7 +71,9 @@ def wait_until_free(objects: Objects, number: int, clock: Clock, dead: Owner | N
         owner or "an unknown process",
         lease_secs,
     )
-    while clock.monotonic() - since < lease_secs:
+    looks = 0
+    while looks < _LOOKS:
+        began = clock.monotonic()
         clock.sleep(lease_secs / _LOOKS)
         sign = _sign(objects, number)
         if sign == RELEASED:
@@ -78,6 +84,8 @@ def wait_until_free(objects: Objects, number: int, clock: Clock, dead: Owner | N
                 "Only one process may write it. Stop that process, or wait until it ends, or name "
                 "another prefix."
             )
+        # After a slow answer the wait begins again: the owner's signs of life may be slow too.
+        looks = looks + 1 if clock.monotonic() - began < 3 * lease_secs / _LOOKS else 0
     return True
 
 
@@ -105,15 +113,23 @@ class StoreClaimHolder:
         number: the number of the claim, larger than all earlier ones.
         clock: the source of time.
         lease_secs: after how many seconds of silence another machine may take the run over.
+
+    Attributes:
+        shares_from: see `StoreClaim`.
+        keeps: whether `release` leaves the claim as it is, because a thread may still upload.
     """
 
     def __init__(self, objects: Objects, number: int, clock: Clock, lease_secs: float) -> None:
         self._objects, self._clock = objects, clock
         self.number, self.lease_secs = number, lease_secs
+        self.shares_from = 1
+        self.keeps = False
         self._beats = 0
         self._is_taken = False
+        self._over = threading.Event()
+        self._thread: threading.Thread | None = None
 
-    def take(self, highest: int) -> None:
+    def take(self, highest: int, *, after_silence: bool = False) -> None:
         """Create the claim.
 
         The number after the highest one is created first, even if this claim is larger. So of
@@ -121,12 +137,16 @@ class StoreClaimHolder:
 
         Args:
             highest: the highest claim, which is free; 0 if there is none.
+            after_silence: whether its owner was only silent.
 
         Raises:
             RunLockedError: If another process was faster.
             StorageError: If the store does not answer.
         """
         machine = this_machine()
+        before = read_claim(self._objects, highest) if highest and not after_silence else None
+        if highest:
+            self.shares_from = before.shares_from if before else highest + 1
         for number in sorted({highest + 1, self.number}):
             claim = StoreClaim(
                 host=machine.host,
@@ -135,6 +155,7 @@ class StoreClaimHolder:
                 since=self._clock.now(),
                 lease_secs=self.lease_secs,
                 nonce=uuid.uuid4().hex,
+                shares_from=self.shares_from,
             )
             key, data = claim_key(number), encode_record(claim)
             if not create_once(self._objects, key, data, self._clock):
@@ -186,11 +207,33 @@ class StoreClaimHolder:
         self._beats += 1
         self._objects.put(alive_key(self.number), f"{self._beats}".encode())
 
+    def keep_alive(self) -> None:
+        """Start the thread that gives signs of life until the run is released.
+
+        Raises:
+            ThreadRefusedError: If the system allows no further thread.
+        """
+        self._thread = start_thread(self._beat_on, "ckptkit-mirror-beat")
+
+    def _beat_on(self) -> None:
+        misses = 0
+        while not self._over.wait(self.lease_secs / 4):
+            try:
+                self.beat()
+                misses = 0
+            except Exception as error:
+                misses += 1
+                logger.debug("sign of life %d to the object store failed: %s", misses, error)
+
     def release(self) -> None:
         """Release the run, so that the next process does not have to wait.
 
         Does nothing if this process never had the claim: the number is then another process's.
         """
-        if self._is_taken:
+        self._over.set()
+        if self._thread is not None:
+            # Its last sign must not overwrite the release.
+            self._thread.join(_JOIN_SECS)
+        if self._is_taken and not self.keeps:
             with suppress(StorageError):
                 self._objects.put(alive_key(self.number), RELEASED)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import uuid
 from collections.abc import Collection
+from dataclasses import replace
 from pathlib import Path
 
 from ckptkit.clock import Clock
@@ -18,15 +19,15 @@ from ckptkit.storage.files import FileSystem
 _MOST_BYTES = 64 * 1024
 
 
-def local_identity(layout: RunLayout, files: FileSystem) -> str | None:
-    """Return the id that a directory has for its mirror, or None if it never had one.
+def local_identity(layout: RunLayout, files: FileSystem) -> StoredIdentity | None:
+    """Return what a directory knows of its mirror, or None if it never had one.
 
     Raises:
         ConfigError: If the file cannot be read.
     """
     try:
         data = files.read_bounded(layout.mirror_record, _MOST_BYTES)
-        return decode_record(data, StoredIdentity, layout.mirror_record.name).run
+        return decode_record(data, StoredIdentity, layout.mirror_record.name)
     except FileNotFoundError:
         return None
     except (OSError, CorruptCheckpointError) as error:
@@ -76,7 +77,8 @@ def check_identity(
             f"{place} has a run.json that ckptkit cannot read: {error} Nothing was written. Name "
             "another prefix."
         ) from error
-    if local is not None and local != stored:
+    # Without a checkpoint, a directory has lost the race to be the first one in another place.
+    if local is not None and local != stored and checkpoints:
         raise ConfigError(
             f"{place} has another run than this directory: their ids are {stored} and {local}. "
             "Nothing was written. Name another prefix, or another directory."
@@ -125,8 +127,18 @@ def settle_identity(
     *,
     stored: str | None,
     local: str | None,
+    number: int,
 ) -> None:
     """Give the directory and the place on the store the same id.
+
+    Args:
+        objects: the store.
+        layout: the run.
+        files: how to change the disk.
+        clock: the source of time.
+        stored: the id of the run on the store, or None.
+        local: the id that the directory has, or None.
+        number: the number of this attempt. Earlier ones were made before there was a mirror.
 
     Raises:
         ConfigError: If another run has taken the place meanwhile.
@@ -136,7 +148,8 @@ def settle_identity(
     data = encode_record(StoredIdentity(run=run))
     if local is None:
         # First here: a directory that is killed in between finds its own id on the store.
-        _write(files, layout.mirror_record, data)
+        known = StoredIdentity(run=run, claim=number - 1)
+        _write(files, layout.mirror_record, encode_record(known))
     if stored is None and not create_once(objects, RUN, data, clock):
         found = decode_record(objects.read(RUN), StoredIdentity, RUN).run
         if found != run:
@@ -144,6 +157,51 @@ def settle_identity(
                 f"Another run has just taken this place on the object store; its id is {found}, "
                 f"and this one's is {run}. Name another prefix."
             )
+
+
+def check_not_trained_elsewhere(
+    layout: RunLayout,
+    place: str,
+    known: StoredIdentity | None,
+    highest: int,
+    checkpoints: Collection[CheckpointName],
+) -> None:
+    """Check that a directory was not trained without its mirror while another machine had the run.
+
+    Attempts of both would have the same numbers, and their checkpoints the same names.
+
+    Args:
+        layout: the run.
+        place: the URL, for messages.
+        known: what the directory knows of its mirror.
+        highest: the highest claim on the store.
+        checkpoints: the checkpoints in the directory.
+
+    Raises:
+        ConfigError: If it was.
+    """
+    if known is None or highest <= known.claim:
+        return
+    alone = sorted(name for name in checkpoints if name.attempt > known.claim)
+    if alone:
+        raise ConfigError(
+            f"The run has two lives. {layout.root} was trained without mirror=, and has "
+            f"{', '.join(map(str, alone))}; meanwhile another machine has opened the run at "
+            f"{place}. Nothing was changed. To continue the one on the object store, name an empty "
+            f"directory. To continue the one in this directory, delete {layout.mirror_record} and "
+            "name another prefix."
+        )
+
+
+def note_claim(layout: RunLayout, files: FileSystem, number: int) -> None:
+    """Note in the directory which claim on the store its owner has taken.
+
+    Raises:
+        StorageError: If the disk refuses.
+    """
+    known = local_identity(layout, files)
+    assert known is not None  # `settle_identity` has written it
+    _write(files, layout.mirror_record, encode_record(replace(known, claim=number)))
 
 
 def _write(files: FileSystem, path: Path, data: bytes) -> None:

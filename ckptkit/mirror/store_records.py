@@ -10,6 +10,7 @@ from typing import TypeVar
 import msgspec
 
 from ckptkit.errors import CorruptCheckpointError
+from ckptkit.layout import CheckpointName
 from ckptkit.mirror.store_layout import CommitName
 from ckptkit.run.manifest import Manifest, decode, seal, unseal
 from ckptkit.storage.json_bytes import json_bytes
@@ -23,10 +24,12 @@ class StoredIdentity:
 
     Args:
         run: the random id of the run, which its directory knows too.
+        claim: in `mirror.json` of a directory, the last claim that its owner took on the store.
         format_version: the version of the format of all objects.
     """
 
     run: str
+    claim: int = 0
     format_version: int = STORE_FORMAT
 
 
@@ -39,6 +42,8 @@ class StoreClaim:
         since: when it took the run, in seconds since the epoch.
         lease_secs: after how many seconds without a sign of life it may be followed.
         nonce: random; tells this process whether a claim is its own.
+        shares_from: the smallest claim with whose commits its commits may share files. Owners of
+            smaller ones may still run: a later owner has followed one that was only silent.
     """
 
     host: str
@@ -47,6 +52,7 @@ class StoreClaim:
     since: float
     lease_secs: float
     nonce: str
+    shares_from: int = 1
 
     def __str__(self) -> str:
         since = time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(self.since))
@@ -59,14 +65,21 @@ class StoreFence:
 
     Args:
         seen: the commit objects that were on the store and counted.
-        held: the checkpoints that were only in the directory of the new owner, which may upload
-            them later.
+        held: the checkpoints that were only in the directory of the new owner. It may upload them
+            later, unless an earlier fence forbids that.
         nonce: random.
     """
 
     seen: tuple[str, ...]
     held: tuple[str, ...] = ()
     nonce: str = ""
+
+    @property
+    def checkpoints(self) -> list[CheckpointName]:
+        """The checkpoints in `seen` and `held`."""
+        seen = [CommitName.parse(f"{each}.json") for each in self.seen]
+        held = [CheckpointName.parse(each) for each in self.held]
+        return [each.checkpoint for each in seen if each] + [each for each in held if each]
 
     def allows(self, name: CommitName) -> bool:
         """Return whether a commit of an earlier attempt counts."""

@@ -6,7 +6,7 @@ The order of the requests matters; `docs/format.md` gives the reason for each.
 from __future__ import annotations
 
 import uuid
-from collections.abc import Callable, Collection, Iterable
+from collections.abc import Callable, Collection, Iterable, Mapping
 from contextlib import suppress
 from pathlib import Path
 
@@ -30,20 +30,36 @@ from ckptkit.mirror.store_records import (
 )
 from ckptkit.mirror.visible_commits import orphans, visible
 from ckptkit.run.manifest import Manifest, decode
+from ckptkit.storage.files import storage_errors
 
 
-def read_fences(objects: Objects) -> dict[int, StoreFence]:
+def read_fences(
+    objects: Objects, known: Mapping[int, StoreFence] | None = None
+) -> dict[int, StoreFence]:
     """Return all fences, by the number of their claim.
+
+    Args:
+        objects: the store.
+        known: fences that were read before; they never change.
 
     Raises:
         CorruptCheckpointError: If one is damaged. What counts is then not known.
         StorageError: If the store does not answer.
     """
-    return {
-        number: decode_record(objects.read(key), StoreFence, key)
-        for key in objects.sizes(store_layout.FENCES)
-        if (number := store_layout.number_of(key)) is not None
-    }
+    found = dict(known or {})
+    for key in objects.sizes(store_layout.FENCES):
+        number = store_layout.number_of(key)
+        if number is not None and number not in found:
+            try:
+                found[number] = decode_record(objects.read(key), StoreFence, key)
+            except CorruptCheckpointError as error:
+                raise CorruptCheckpointError(
+                    f"{error} It tells which checkpoints of earlier attempts count. Put a copy of "
+                    "it back. If there is none, name another prefix, and start from the directory "
+                    "of the last machine, after deleting mirror.json in it.",
+                    "manifest",
+                ) from error
+    return found
 
 
 def commit_names(keys: Iterable[str], directory: str = COMMITS) -> list[CommitName]:
@@ -64,6 +80,34 @@ def list_visible(objects: Objects) -> list[CommitName]:
     return visible(names, read_fences(objects))
 
 
+def differs(directory: Path, commit: Commit) -> bool:
+    """Return whether a checkpoint was saved again at its step after a commit."""
+    try:
+        return _manifest_text(directory) != commit.record.manifest.encode()
+    except StorageError:
+        return False
+
+
+def _manifest_text(directory: Path) -> bytes:
+    path = directory / MANIFEST
+    with storage_errors("read", path):
+        return path.read_bytes()
+
+
+def _check_sent(path: Path, file: StoredFile, digest: str) -> None:
+    """Check that the bytes that were sent are those that the checkpoint was committed with.
+
+    Raises:
+        CorruptCheckpointError: If they are not.
+    """
+    if digest != file.digest:
+        raise CorruptCheckpointError(
+            f"{path} is damaged: its digest is {digest}, and the manifest says {file.digest}.",
+            "digest",
+            path.name,
+        )
+
+
 class StoredCommits:
     """The commits that count, as their owner knows them.
 
@@ -71,14 +115,9 @@ class StoredCommits:
         objects: the store.
         claim: the claim of this process.
         clock: the source of time.
-
-    Attributes:
-        after_silence: whether an earlier owner may still run. It may then be stopped before the
-            deletion of an old commit, so new commits share no files with those of other owners.
     """
 
     def __init__(self, objects: Objects, claim: StoreClaimHolder, clock: Clock) -> None:
-        self.after_silence = False
         self._objects, self._claim, self._clock = objects, claim, clock
         self._known: dict[CheckpointName, Commit] = {}
         self._elsewhere: set[str] = set()  # the data of commits in `aside/` and `quarantine/`
@@ -93,7 +132,11 @@ class StoredCommits:
             StorageError: If the store does not answer.
         """
         for name in names:
-            data = self._objects.read(name.key())
+            try:
+                data = self._objects.read(name.key())
+            except ObjectMissingError:
+                # An owner that was stopped in the middle of a removal has finished it just now.
+                continue
             try:
                 self._known[name.checkpoint] = read_commit(data, name)
             except CorruptCheckpointError as error:
@@ -106,7 +149,7 @@ class StoredCommits:
         """Create the fence of this claim: what it has seen is all that counts of earlier attempts.
 
         Args:
-            held: the checkpoints in the directory of this process.
+            held: the checkpoints that are in the directory of this process only.
 
         Raises:
             RunLockedError: If another process has taken the run.
@@ -114,7 +157,7 @@ class StoredCommits:
         """
         fence = StoreFence(
             seen=tuple(sorted(str(each.name) for each in self._known.values())),
-            held=tuple(sorted(str(name) for name in held if name not in self._known)),
+            held=tuple(sorted(map(str, held))),
             nonce=uuid.uuid4().hex,
         )
         key = fence_key(self._claim.number)
@@ -192,13 +235,22 @@ class StoredCommits:
             RunLockedError: If another process has taken the run; the checkpoint does not count.
             StorageError: If the store does not answer, or a file cannot be read.
         """
-        text = (directory / MANIFEST).read_bytes()
+        text = _manifest_text(directory)
         manifest = decode(text, directory / MANIFEST)
         name = self._next_name(manifest, text)
         if name is None:
             return self._known[manifest.name], 0
         self._claim.check()
-        files, new = self._send_files(directory, manifest, on_bytes)
+        try:
+            files, new = self._send_files(directory, manifest, on_bytes)
+            if _manifest_text(directory) != text:
+                self._delete_data(new)
+                return self.upload(directory, on_bytes)
+        except CorruptCheckpointError:
+            # A second save at the same step may have taken the place of the directory meanwhile.
+            if _manifest_text(directory) == text:
+                raise
+            return self.upload(directory, on_bytes)
         record = CommitRecord(manifest=text.decode(), files=files, nonce=uuid.uuid4().hex)
         commit = Commit(name, record, manifest)
         self._claim.check()
@@ -241,21 +293,24 @@ class StoredCommits:
             (each.digest, each.size_bytes): each
             for commit in self._known.values()
             for each in commit.record.files.values()
-            if not self.after_silence or data_claim(each.key) == self._claim.number
+            # An owner that is only silent may be stopped before it deletes files.
+            if (data_claim(each.key) or 0) >= self._claim.shares_from
         }
-        nonce, sent = uuid.uuid4().hex[:12], {}
+        nonce = uuid.uuid4().hex[:12]
+        sent: dict[str, StoredFile] = {}
         files = {}
         for entry in manifest.files:
             stored = have.get((entry.digest, entry.size_bytes))
             if stored is None:
                 key = store_layout.data_key(self._claim.number, nonce, entry.name)
                 stored = StoredFile(key=key, size_bytes=entry.size_bytes, digest=entry.digest)
-                sent[key] = entry.size_bytes
+                sent[key] = stored
             files[entry.name] = stored
         try:
-            for key, size_bytes in sent.items():
-                self._objects.put_file(key, directory / key.rpartition("/")[2])
-                on_bytes(size_bytes)
+            for key, file in sent.items():
+                path = directory / key.rpartition("/")[2]
+                _check_sent(path, file, self._objects.put_file(key, path))
+                on_bytes(file.size_bytes)
             arrived = self._objects.sizes(f"{DATA}{self._claim.number:06d}/{nonce}/")
             self._check_arrived(directory, sent, arrived)
         except BaseException:
@@ -265,7 +320,7 @@ class StoredCommits:
         return files, frozenset(sent)
 
     def _check_arrived(
-        self, directory: Path, sent: dict[str, int], arrived: dict[str, int]
+        self, directory: Path, sent: dict[str, StoredFile], arrived: dict[str, int]
     ) -> None:
         """Check that all files have arrived whole.
 
@@ -274,13 +329,13 @@ class StoredCommits:
                 says.
             ObjectMissingError: If an object is missing; a new owner may have swept it.
         """
-        for key, size_bytes in sent.items():
+        for key, file in sent.items():
             if key not in arrived:
                 raise ObjectMissingError(key)
-            if arrived[key] != size_bytes:
+            if arrived[key] != file.size_bytes:
                 raise CorruptCheckpointError(
                     f"{directory} has a file of {arrived[key]} bytes, and its manifest says "
-                    f"{size_bytes}.",
+                    f"{file.size_bytes}.",
                     "size",
                     key.rpartition("/")[2],
                 )

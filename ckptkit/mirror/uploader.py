@@ -12,13 +12,12 @@ from ckptkit.errors import (
     CheckpointError,
     CorruptCheckpointError,
     RunLockedError,
-    StorageError,
 )
-from ckptkit.layout import MANIFEST, CheckpointName, RunLayout
+from ckptkit.layout import CheckpointName, RunLayout
 from ckptkit.log import logger, size
 from ckptkit.mirror.small_files import SmallFiles
 from ckptkit.mirror.store_claim import StoreClaimHolder
-from ckptkit.mirror.stored_commits import StoredCommits
+from ckptkit.mirror.stored_commits import StoredCommits, differs
 from ckptkit.mirror.upload_plan import to_remove, to_upload
 from ckptkit.ownership.reader_leases import held, is_leaving
 from ckptkit.policies import Candidate, KeepPolicy
@@ -33,7 +32,13 @@ SYNC_SECS = 60.0
 
 WARN_SECS = 600.0
 
-_PATIENCE_SECS = 10.0
+_TIMED_BYTES = 1_000_000
+_LOOK_SECS = 1.0
+"""How often a wait looks whether the thread has ended."""
+
+_ENDED = "the thread that uploads has ended"
+
+PATIENCE_SECS = 10.0
 """Seconds that `close` waits for an upload in progress."""
 
 
@@ -68,27 +73,27 @@ class Uploader:
     ) -> None:
         self._layout, self._commits, self._small_files = layout, commits, small_files
         self._claim, self._journal, self._policy = claim, journal, policy
-        self._skipped = set(unsent)
+        self._unsent, self._skipped = unsent, set(unsent)
         self._damage: dict[CheckpointName, CorruptCheckpointError] = {}
         self._state = threading.Condition()
         self._asked = self._done = 0
         self._failure: CheckpointError | None = None
         self._warned_at: float | None = None
+        self._current: Checkpoint | None = None
         self._over = threading.Event()
-        self._threads: list[threading.Thread] = []
+        self._thread: threading.Thread | None = None
         self.lost: RunLockedError | None = None
         self.speeds: deque[float] = deque(maxlen=5)
 
     # -- for the session
 
     def start(self) -> None:
-        """Start the threads for uploads and for signs of life.
+        """Start the thread for uploads.
 
         Raises:
             ThreadRefusedError: If the system allows no further thread.
         """
-        self._threads.append(start_thread(self._beat, "ckptkit-mirror-beat"))
-        self._threads.append(start_thread(self._run, "ckptkit-mirror"))
+        self._thread = start_thread(self._run, "ckptkit-mirror")
 
     def notify(self) -> None:
         """Note that the directory has changed; call it on any thread."""
@@ -97,13 +102,14 @@ class Uploader:
             self._state.notify_all()
 
     def wait(self, timeout_secs: float | None = None) -> None:
-        """Wait until the store has everything that the directory has now.
+        """Wait until the store has the newest checkpoint that the directory has now.
 
         Raises:
-            BackgroundSaveError: If the upload fails, or the time is over.
+            BackgroundSaveError: If the upload fails, the store cannot get it, or the time is over.
             RunLockedError: If another process has taken the run on the store.
         """
         end = None if timeout_secs is None else time.monotonic() + timeout_secs
+        newest = list_names(self._layout)[-1:]
         with self._state:
             self._failure = None
             self._asked += 1
@@ -113,45 +119,63 @@ class Uploader:
             def is_over() -> bool:
                 return self._done >= wanted or self.lost is not None or self._failure is not None
 
-            left = None if end is None else max(end - time.monotonic(), 0.0)
-            finished = self._state.wait_for(is_over, left)
+            while not (finished := is_over()) and self.is_working:
+                left = _LOOK_SECS if end is None else min(end - time.monotonic(), _LOOK_SECS)
+                if left <= 0:
+                    break
+                self._state.wait_for(is_over, left)
             lost, failure = self.lost, self._failure
-        newest = list_names(self._layout)[-1:]
-        if finished and newest:
-            failure = failure or self._damage.get(newest[0])
         if lost is not None:
             raise lost
-        if not finished or failure is not None:
-            reason = failure or f"it was not finished within {timeout_secs:g} s"
+        reason: object = failure
+        if not finished and failure is None:
+            reason = f"it was not finished within {timeout_secs:g} s" if self.is_working else _ENDED
+        elif failure is None and newest:
+            reason = self._why_missing(newest[0])
+        if reason is not None:
             raise BackgroundSaveError(
                 "The newest checkpoint is in the run directory, but not on the object store: "
                 f"{reason}",
                 failure,
             ) from failure
 
-    def close(self) -> None:
-        """End the threads.
+    def _why_missing(self, name: CheckpointName) -> object:
+        """Return why the store does not have a checkpoint, or None if it has."""
+        if self._commits.find(name) is not None or name not in list_names(self._layout):
+            return None
+        if name in self._unsent:
+            return (
+                f"{name} was saved before another machine opened the run without it. The next save "
+                "is uploaded"
+            )
+        return self._damage.get(name, f"{name} is being removed from the run directory")
+
+    def missing_name(self) -> CheckpointName | None:
+        """Return the newest checkpoint of the directory if the store does not have it."""
+        newest = list_names(self._layout)[-1:]
+        return newest[0] if newest and self._commits.find(newest[0]) is None else None
+
+    @property
+    def is_working(self) -> bool:
+        """Whether the thread runs."""
+        return self._thread is not None and self._thread.is_alive()
+
+    def close(self, patience_secs: float = PATIENCE_SECS) -> None:
+        """End the thread.
 
         An upload in progress is awaited for some seconds. If it continues after that, it ends with
         the process, or commits a checkpoint that is whole.
+
+        Args:
+            patience_secs: how long it is awaited.
         """
         with self._state:
             self._over.set()
             self._state.notify_all()
-        for thread in self._threads:
-            thread.join(_PATIENCE_SECS)
+        if self._thread is not None:
+            self._thread.join(patience_secs)
 
-    # -- on the threads
-
-    def _beat(self) -> None:
-        misses = 0
-        while not self._over.wait(self._claim.lease_secs / 4):
-            try:
-                self._claim.beat()
-                misses = 0
-            except StorageError as error:
-                misses += 1
-                logger.debug("sign of life %d to the object store failed: %s", misses, error)
+    # -- on the thread
 
     def _run(self) -> None:
         while True:
@@ -180,14 +204,28 @@ class Uploader:
         try:
             self.work()
         except RunLockedError as error:
-            logger.error("%s", error)
-            self.lost = error
+            self._lose(error)
             return error
-        except (StorageError, CorruptCheckpointError) as error:
-            self._report(error)
-            return error
+        except CheckpointError as error:
+            return self._failed(error)
+        except Exception as error:
+            # Whatever it is: the end of this thread would leave everybody waiting.
+            return self._failed(CheckpointError(f"{type(error).__name__}: {error}"))
         self._warned_at = None
         return None
+
+    def _failed(self, problem: CheckpointError) -> CheckpointError:
+        try:
+            self._report(problem)
+        except RunLockedError as error:
+            self._lose(error)
+        except Exception as error:
+            logger.debug("the failed upload could not be recorded: %s", error)
+        return problem
+
+    def _lose(self, error: RunLockedError) -> None:
+        logger.error("%s", error)
+        self.lost = error
 
     def _report(self, error: CheckpointError) -> None:
         now = time.monotonic()
@@ -215,21 +253,42 @@ class Uploader:
             self._work()
 
     def _work(self) -> None:
-        while missing := self._missing():
+        if self._failure is not None:
+            # If a checkpoint cannot be uploaded again and again, at least the journal travels.
+            self._small_files.upload()
+        passed: set[CheckpointName] = set()
+        while missing := [each for each in self._missing() if each.name not in passed]:
+            # One after the other, with its removals: saves may be faster than uploads.
+            passed.add(missing[0].name)
             self._upload(missing[0])
+            self._remove()
+            self._small_files.upload()
             if self._over.is_set():
                 return
+        self._remove()
+        self._small_files.upload()
+
+    def _remove(self) -> None:
         for name, reason in to_remove(self._policy, self._stored(), self._protected()).items():
             parsed = CheckpointName.parse(name)
             assert parsed is not None
             self._commits.remove(parsed)
             logger.debug("removed %s from the object store: %s", name, reason)
-        self._small_files.upload()
 
     def unsent_bytes(self) -> int:
-        """Return the size of the newest checkpoint if the store does not have it, in bytes."""
+        """Return how much is sent before the store has the newest checkpoint, in bytes.
+
+        That includes an upload in progress, which is finished first.
+
+        Raises:
+            CheckpointError: If the directory cannot be read.
+        """
         missing = self._missing()
-        return missing[0].head.size_bytes if missing else 0
+        if not missing:
+            return 0
+        current = self._current
+        waits = current is not None and current.name != missing[0].name
+        return missing[0].head.size_bytes + (current.head.size_bytes if current and waits else 0)
 
     def _missing(self) -> list[Checkpoint]:
         """Return the checkpoints to upload, newest first."""
@@ -250,10 +309,7 @@ class Uploader:
         commit = self._commits.find(checkpoint.name)
         if commit is None or commit.manifest.saved_at == checkpoint.head.saved_at:
             return False
-        try:
-            return (checkpoint.path / MANIFEST).read_bytes() != commit.record.manifest.encode()
-        except OSError:
-            return False
+        return differs(checkpoint.path, commit)
 
     def _stored(self) -> list[Candidate]:
         return [candidate_of(each.manifest) for each in self._commits.commits]
@@ -266,8 +322,8 @@ class Uploader:
         with held(self._layout, checkpoint.name):
             # Retention looks for readers after it has left its mark; see `reader_leases.py`.
             if is_leaving(self._layout, checkpoint.name) or not checkpoint.path.is_dir():
-                self._skipped.add(checkpoint.name)
                 return
+            self._current = checkpoint
             try:
                 commit, sent = self._commits.upload(checkpoint.path)
             except CorruptCheckpointError as error:
@@ -275,8 +331,10 @@ class Uploader:
                 self._skipped.add(checkpoint.name)
                 self._damage[checkpoint.name] = error
                 raise
+            finally:
+                self._current = None
         secs = time.monotonic() - began
-        if sent:
+        if sent >= _TIMED_BYTES:  # smaller ones are all latency
             self.speeds.append(sent / max(secs, 1e-6))
         self._journal.record(
             events.Mirrored(

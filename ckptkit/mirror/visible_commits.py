@@ -67,25 +67,44 @@ def decide_start(
         name for name in local if name not in stored and is_shut_out(CommitName(name), fences)
     )
 
-    def age(name: CheckpointName) -> tuple[int, int]:
-        return name.attempt, name.step
-
-    newest_stored = max(stored, key=age, default=None)
+    newest_stored = max(stored, key=_age, default=None)
     if newest_stored is None:
         return StartDecision(False, unsent=unsent)
-    # Another machine has resumed without these, and has saved since: two lives of one run.
-    diverged = sorted(name for name in unsent if name.attempt < newest_stored.attempt)
-    newest_local = max(local, key=age, default=None)
-    fetch = newest_local is None or age(newest_local) < age(newest_stored)
+    diverged = sorted(name for name in unsent if is_left_behind(name, newest_stored, fences))
+    newest_local = max(local, key=_age, default=None)
+    fetch = newest_local is None or _age(newest_local) < _age(newest_stored)
     return StartDecision(fetch, tuple(diverged), unsent)
 
 
-def next_upload(
-    local: Iterable[CheckpointName], done: Collection[CheckpointName]
-) -> CheckpointName | None:
-    """Return the checkpoint to upload next: the newest one that the store does not have."""
-    missing = [name for name in local if name not in done]
-    return max(missing, key=lambda name: (name.attempt, name.step), default=None)
+def is_left_behind(
+    name: CheckpointName, newest: CheckpointName, fences: Mapping[int, StoreFence]
+) -> bool:
+    """Return whether training went from an older checkpoint to the newest one on the store.
+
+    Then a directory that has the checkpoint belongs to another life of the run. The fence of an
+    attempt tells from what it has resumed: from the newest checkpoint in it. So the attempts are
+    followed backwards from the newest checkpoint.
+
+    Args:
+        name: a checkpoint of a directory.
+        newest: the newest checkpoint on the store.
+        fences: the fences by the number of their claim.
+    """
+    at = newest
+    while at.attempt > name.attempt:
+        # An attempt without a mirror has no fence. The next one with a mirror lists what it saved.
+        number = min((n for n in fences if n >= at.attempt), default=None)
+        known = fences[number].checkpoints if number is not None else ()
+        before = [each for each in known if each.attempt < at.attempt]
+        resumed = max(before, key=_age, default=None)
+        if resumed is None or resumed.attempt <= name.attempt:
+            return resumed is None or _age(name) > _age(resumed)
+        at = resumed
+    return False
+
+
+def _age(name: CheckpointName) -> tuple[int, int]:
+    return name.attempt, name.step
 
 
 def orphans(

@@ -55,12 +55,25 @@ def read_seed(layout: RunLayout, files: FileSystem = DISK) -> int | None:
     path = layout.seed / SEED_FILE
     with storage_errors("read", path):
         data = files.read_bounded(path, _MOST_BYTES)
+    return decode_seed(data, str(path))
+
+
+def decode_seed(data: bytes, place: str) -> int:
+    """Return the seed in the content of `seed.json`.
+
+    Args:
+        data: the content.
+        place: the path of the file, or its key on an object store.
+
+    Raises:
+        CorruptCheckpointError: If it is damaged, or a newer ckptkit wrote it.
+    """
     try:
         version = msgspec.json.decode(data, type=_Version).format_version
         if version > VERSION:
             raise CorruptCheckpointError(
-                f"{path} has format version {version}; this ckptkit reads up to {VERSION}. Use the "
-                "version of ckptkit that began the run, or a later one.",
+                f"{place} has format version {version}; this ckptkit reads up to {VERSION}. Use "
+                "the version of ckptkit that began the run, or a later one.",
                 file=SEED_FILE,
             )
         if not unseal(data):
@@ -68,9 +81,9 @@ def read_seed(layout: RunLayout, files: FileSystem = DISK) -> int | None:
         return msgspec.json.decode(data, type=SeedRecord).seed
     except (ValueError, RecursionError) as error:
         raise CorruptCheckpointError(
-            f"Expected the seed of the run in {path}. Received a damaged file: {error}. Put a copy "
-            f"of it back. If there is none, remove {layout.seed}: the next start draws another "
-            "seed, and with it the program may split its data differently.",
+            f"Expected the seed of the run in {place}. Received a damaged file: {error}. Put a "
+            f"copy of it back. If there is none, remove {place.rpartition('/')[0]}: the next start "
+            "draws another seed, and with it the program may split its data differently.",
             "digest",
             SEED_FILE,
         ) from error

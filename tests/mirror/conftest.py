@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import itertools
+from collections.abc import Callable, Iterator
+from pathlib import Path
 
 import pytest
 
@@ -13,3 +15,10 @@ from tests.support.store_servers import StoreServer, environment, s3_server
 def s3(tmp_path_factory: pytest.TempPathFactory) -> Iterator[StoreServer]:
     with s3_server(tmp_path_factory.mktemp("s3")) as server, environment(server.env):
         yield server
+
+
+@pytest.fixture
+def new_directory(tmp_path: Path) -> Callable[[], Path]:
+    """`new_directory()`: an empty directory, as on another machine."""
+    numbers = itertools.count()
+    return lambda: tmp_path / f"machine-{next(numbers)}"

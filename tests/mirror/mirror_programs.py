@@ -209,3 +209,15 @@ def sleeps(run: str, url: str) -> str:
     except ckptkit.CheckpointError as error:
         return f"{type(error).__name__}: {error}"
     return ""
+
+
+def restored(run: str, url: str) -> dict[str, Any]:
+    """Restore the newest checkpoint; return its step and the weight."""
+    weight = tf.Variable(0.0)
+    manager = ckptkit.CheckpointManager(run, {"weight": weight}, mirror=url)
+    try:
+        step = manager.restore().step
+        manager.close()
+    except ckptkit.CheckpointNotFoundError as error:
+        return {"error": str(error)}
+    return {"step": step, "weight": float(weight), "seed": ckptkit.seeded(run, mirror=url)}

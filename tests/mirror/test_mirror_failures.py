@@ -72,7 +72,7 @@ def test_misuse_is_an_error(tf_call):
     assert "Received a int" in told[3]
 
 
-@pytest.mark.parametrize("required", [True, False])
+@pytest.mark.parametrize("required", [True, pytest.param(False, marks=pytest.mark.long)])
 def test_a_server_that_goes_away_does_not_end_training(tf_call, tmp_path, required):
     with s3_server(tmp_path) as server:
         result = (

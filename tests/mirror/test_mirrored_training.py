@@ -77,6 +77,7 @@ def test_a_training_that_loses_its_disk_ends_with_the_same_bits(tf_call, tmp_pat
     lose_the_machine_again_and_again(tf_call, tmp_path, s3, seed, kills=2)
 
 
+@pytest.mark.long
 def test_also_if_the_store_fails_and_loses_answers(tf_call, tmp_path, seed):
     """A request in ten is answered by 503, and the answer to one change in thirty is lost."""
     with gcs_server(tmp_path, unavailable=0.1, lost=0.03, seed=seed) as server:
@@ -107,6 +108,11 @@ def test_a_loop_waits_for_the_store_if_it_is_asked_to(tf_call, tmp_path, s3):
     second = tf_call(PROGRAMS + "loop", str(tmp_path / "b"), url, 5, env=s3.env).check().result
     assert second["seen"] == [4, 5]
     assert second["weight"] == 5.0
+    call = PROGRAMS + "restored"
+    third = tf_call(call, str(tmp_path / "c"), url, env=s3.env).check().result
+    assert (third["step"], third["weight"]) == (5, 5.0)
+    nowhere = tf_call(call, str(tmp_path / "d"), url + "-empty", env=s3.env).check().result
+    assert "contains no checkpoint to restore" in nowhere["error"]
     check_only_what_the_policy_keeps(objects, kept=2)
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import copy
-import itertools
 from pathlib import Path
 
 import pytest
@@ -27,13 +26,6 @@ from tests.mirror.store_lives import (
     seen_by_readers,
 )
 from tests.support.memory_objects import KilledError, MemoryBucket, MemoryObjects, fault
-
-
-@pytest.fixture
-def new_directory(tmp_path):
-    """`new_directory()`: an empty directory, as on another machine."""
-    numbers = itertools.count()
-    return lambda: tmp_path / f"machine-{next(numbers)}"
 
 
 def after_one_life(new_directory, steps: int = 2) -> MemoryBucket:

@@ -7,6 +7,8 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 
+import xxhash
+
 from ckptkit.errors import StorageError
 from ckptkit.mirror.objects import ObjectExistsError, ObjectMissingError
 
@@ -75,8 +77,10 @@ class MemoryObjects:
     def put(self, key: str, data: bytes) -> None:
         self._request(f"put {key}", lambda: self.bucket.objects.__setitem__(key, data))
 
-    def put_file(self, key: str, path: Path) -> None:
-        self.put(key, path.read_bytes())
+    def put_file(self, key: str, path: Path) -> str:
+        data = path.read_bytes()
+        self.put(key, data)
+        return f"xxh3_128:{xxhash.xxh3_128_hexdigest(data)}"
 
     def read(self, key: str) -> bytes:
         found = self._request(f"read {key}", lambda: self._found(key))
