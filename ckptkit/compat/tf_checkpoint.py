@@ -74,7 +74,9 @@ operations with the same types need no preparation.
 """
 
 
-def variables_reader(variables: Sequence[tf.Variable]) -> Callable[[], list[tf.Tensor]]:
+def variables_reader(
+    variables: Sequence[tf.Variable], at_once: int = _READ_AT_ONCE
+) -> Callable[[], list[tf.Tensor]]:
     """Return a function that reads many variables on the CPU at once, like `read_value`.
 
     Reason: the operation that reads many variables has no public name. One by one, ten thousand
@@ -83,13 +85,14 @@ def variables_reader(variables: Sequence[tf.Variable]) -> Callable[[], list[tf.T
 
     Args:
         variables: the variables, on the CPU, with any types and shapes.
+        at_once: the number of variables that one operation reads.
     """
     order = list(range(len(variables)))
-    if len(variables) > _READ_AT_ONCE:
+    if len(variables) > at_once:
         order.sort(key=lambda number: variables[number].dtype.as_datatype_enum)
     operations = []
-    for start in range(0, len(order), _READ_AT_ONCE):
-        group = [variables[number] for number in order[start : start + _READ_AT_ONCE]]
+    for start in range(0, len(order), at_once):
+        group = [variables[number] for number in order[start : start + at_once]]
         dtypes = [variable.dtype.as_datatype_enum for variable in group]
         handles = [variable.handle for variable in group]
         operations.append((handles, ("N", len(group), "dtypes", dtypes)))

@@ -7,7 +7,6 @@ from contextlib import contextmanager
 from typing import Any
 
 import keras
-import tensorflow as tf
 
 from ckptkit.compat import keras_models
 from ckptkit.errors import IncompatibleStateError
@@ -15,7 +14,7 @@ from ckptkit.log import logger
 from ckptkit.restore.leaf_assignment import assign_all, refresh_layer_constants
 from ckptkit.restore.metric_pairs import pair_metrics
 from ckptkit.restore.replica_numbers import entries_by_leaf, fit_replicas
-from ckptkit.restore.saved_values import add_anchors, read_values
+from ckptkit.restore.saved_values import Values, add_anchors, read_values
 from ckptkit.restore.state_comparison import compare, table
 from ckptkit.run.checkpoint_catalog import Checkpoint
 from ckptkit.run.manifest import EVALUATED, RESULT, WEIGHTS
@@ -67,9 +66,19 @@ def check_compatible(checkpoint: Checkpoint, tracked: Tracked, state: Mapping[st
     )
 
 
-def restore_state(
-    checkpoint: Checkpoint, tracked: Tracked, known: Mapping[str, tf.Tensor] | None = None
-) -> bool:
+def read_state(checkpoint: Checkpoint) -> Values:
+    """Read every value of a checkpoint that a resume assigns.
+
+    Args:
+        checkpoint: the checkpoint.
+
+    Raises:
+        CorruptCheckpointError: If a file cannot be read.
+    """
+    return read_values(checkpoint, _entries_of_state(checkpoint))
+
+
+def restore_state(checkpoint: Checkpoint, tracked: Tracked, values: Values | None = None) -> bool:
     """Read every value of a checkpoint, then assign every value.
 
     If an assignment fails, all earlier values are restored.
@@ -77,7 +86,7 @@ def restore_state(
     Args:
         checkpoint: a compatible checkpoint, see `check_compatible`.
         tracked: the leaves of the live state.
-        known: the values of its tensors by key, if they were read already.
+        values: the result of `read_state`, if the values were read already.
 
     Returns:
         Whether a constant of a layer has changed, so that a traced step is outdated.
@@ -85,12 +94,12 @@ def restore_state(
     Raises:
         CorruptCheckpointError: If a file cannot be read; nothing was assigned.
     """
-    return assign_state(
-        checkpoint,
-        tracked,
-        [entry for entry in checkpoint.manifest.tensors if entry.role not in (RESULT, EVALUATED)],
-        known=known,
-    )
+    return assign_state(checkpoint, tracked, _entries_of_state(checkpoint), values=values)
+
+
+def _entries_of_state(checkpoint: Checkpoint) -> list[TensorEntry]:
+    tensors = checkpoint.manifest.tensors
+    return [entry for entry in tensors if entry.role not in (RESULT, EVALUATED)]
 
 
 def assign_state(
@@ -99,7 +108,7 @@ def assign_state(
     entries: Sequence[TensorEntry],
     *,
     best: bool = False,
-    known: Mapping[str, tf.Tensor] | None = None,
+    values: Values | None = None,
 ) -> bool:
     """Read the given tensors of a checkpoint, then assign them all.
 
@@ -111,7 +120,7 @@ def assign_state(
         entries: the tensors to assign. If they include a weight's final value, the weight gets that
             value.
         best: see `weights_of`; then the weight gets its evaluated value instead.
-        known: the values of its tensors by key, if they were read already.
+        values: the values of these tensors, if they were read already.
 
     Returns:
         as `restore_state`.
@@ -119,7 +128,7 @@ def assign_state(
     Raises:
         CorruptCheckpointError: If a file cannot be read; nothing was assigned.
     """
-    values = read_values(checkpoint, entries, known)
+    values = read_values(checkpoint, entries) if values is None else values
     add_anchors(values, checkpoint)
     key_of = evaluated_key if best else result_key
     results = {

@@ -150,7 +150,8 @@ def restore_one(
     checkpoint: Checkpoint,
     tracked: Tracked,
     state: Mapping[str, Any],
-    known: Mapping[str, tf.Tensor] | None = None,
+    values: dict[str, dict[str, tf.Tensor]],
+    began: float,
 ) -> bool:
     """Compare one checkpoint with the state, restore it, and record that in the journal.
 
@@ -159,19 +160,19 @@ def restore_one(
         checkpoint: a verified checkpoint.
         tracked: the leaves of the live state.
         state: the user's state, by name.
-        known: the values of its tensors by key, if they were read already.
+        values: its values, as `read_state` returns them.
+        began: when reading them began, on the monotonic clock.
 
     Returns:
         Whether a constant of a layer has changed, so that a traced step is outdated.
 
     Raises:
-        CorruptCheckpointError: If it cannot be read; nothing was assigned.
+        CorruptCheckpointError: If an anchor cannot be read; nothing was assigned.
         IncompatibleStateError: If the live state does not match; nothing was assigned.
     """
-    began = time.monotonic()
     # All comparisons come first, so that one error shows all differences.
     check_compatible(checkpoint, tracked, state)
-    constants_changed = restore_state(checkpoint, tracked, known)
+    constants_changed = restore_state(checkpoint, tracked, values)
     manifest = checkpoint.manifest
     secs = time.monotonic() - began
     journal.record(

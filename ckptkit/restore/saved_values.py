@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import operator
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import tensorflow as tf
@@ -17,28 +17,22 @@ from ckptkit.tracking.attribute_state import moved_attributes, moved_settings
 from ckptkit.tracking.leaves import PythonLeaf
 from ckptkit.writing.data_anchor_files import read_anchor
 
+Values = dict[str, dict[str, tf.Tensor]]
+"""The values of leaves, by the key of the leaf and by part."""
 
-def read_values(
-    checkpoint: Checkpoint,
-    entries: Sequence[TensorEntry],
-    known: Mapping[str, tf.Tensor] | None = None,
-) -> dict[str, dict[str, tf.Tensor]]:
+
+def read_values(checkpoint: Checkpoint, entries: Sequence[TensorEntry]) -> Values:
     """Read tensors, grouped by leaf and part, in the form in which leaves are assigned.
 
     Args:
         checkpoint: the checkpoint to read.
         entries: the descriptions of the tensors.
-        known: the values of its tensors by key, if they were read already.
 
     Raises:
         CorruptCheckpointError: If they cannot be read.
     """
-    tensors = (
-        read_in_parallel(checkpoint.prefix, entries)
-        if known is None
-        else [known[entry.key] for entry in entries]
-    )
-    values: dict[str, dict[str, tf.Tensor]] = {}
+    tensors = read_in_parallel(checkpoint.prefix, entries)
+    values: Values = {}
     for entry, tensor in zip(entries, tensors, strict=True):
         leaf, part = _split(entry)
         values.setdefault(leaf, {})[part] = tensor
@@ -51,7 +45,7 @@ def _split(entry: TensorEntry) -> tuple[str, str]:
     return leaf, entry.key[len(leaf) + 1 :]
 
 
-def add_anchors(values: dict[str, dict[str, tf.Tensor]], checkpoint: Checkpoint) -> None:
+def add_anchors(values: Values, checkpoint: Checkpoint) -> None:
     """Add the states of iterators from which a checkpoint counts batches.
 
     Args:

@@ -32,10 +32,18 @@ SECS_PER_GB = 1.0
 The digest needs only a tenth of that, so slower reading means slow storage.
 """
 
+_LEAST_SECS = 0.5
+"""The seconds that small checkpoints may take in any case, so that they are read in full."""
+
 SMALL_BYTES = 1024 * 1024
 """The size in bytes up to which even a quick verification reads a file, such as the index."""
 
 _CHUNK_BYTES = 4 * 1024 * 1024
+
+
+def reading_budget_secs(size_bytes: int) -> float:
+    """Return how long it may take to read a checkpoint of so many bytes; see `SECS_PER_GB`."""
+    return max(_LEAST_SECS, SECS_PER_GB * size_bytes / 1e9)
 
 
 def file_entry(path: Path) -> FileEntry:

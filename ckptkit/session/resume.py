@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import partial
@@ -9,9 +10,13 @@ from typing import TYPE_CHECKING, Any
 
 from ckptkit.errors import CorruptCheckpointError
 from ckptkit.position import RunPosition
-from ckptkit.restore.assign import assign_result
+from ckptkit.restore.assign import assign_result, read_state
 from ckptkit.restore.newest_checkpoint import newest_good, restore_one
-from ckptkit.restore.read_ahead import ReadAhead
+from ckptkit.restore.verification import (
+    damage_by_file,
+    verify_before_reading,
+    verify_before_restore,
+)
 from ckptkit.run.checkpoint_catalog import Checkpoint
 from ckptkit.run.quarantine import quarantine
 from ckptkit.session.exactness import Exactness
@@ -62,27 +67,24 @@ class Resume:
         self._options, self._journal, self._tracked = options, journal, tracked
         self.changes, self._exactness, self._stopwatch = changes, exactness, stopwatch
         self._passed_over: dict[CheckpointName, str] = {}
-        self._ahead = ReadAhead()
         self.workers = 1
         self.constants_changed = False
         self.adopted: AdoptionReport | None = None
         self.has_loaded = False
 
-    def newest(self, *, by_reading: bool = False) -> Checkpoint | None:
+    def newest(self, *, is_read_next: bool = False) -> Checkpoint | None:
         """Return the newest checkpoint that passes verification, or None for a new run.
 
-        Its values are read on threads meanwhile, and until `restore` needs them.
-
         Args:
-            by_reading: whether all values are read before anything is decided. Then they need no
-                other verification.
+            is_read_next: whether the caller reads all its values before it changes anything, and
+                can still use an earlier checkpoint then; see `verify_before_reading`.
 
         Raises:
             CorruptCheckpointError: If the run has saved before, and no checkpoint can be read.
             StorageError: If the disk refuses.
         """
         options = self._options
-        verify = self._ahead.verify_by_reading if by_reading else self._ahead.verify
+        verify = verify_before_reading if is_read_next else verify_before_restore
         with self._stopwatch.during("restoring"):
             return newest_good(
                 options.files,
@@ -100,13 +102,13 @@ class Resume:
         Returns:
             The checkpoint that was restored, or None for a new run.
         """
-        while (checkpoint := self.newest(by_reading=True)) is not None:
+        while (checkpoint := self.newest(is_read_next=True)) is not None:
             self.changes.check(checkpoint)
             try:
                 self.restore(checkpoint)
                 return checkpoint
             except CorruptCheckpointError as error:
-                self._quarantine(checkpoint, error)
+                self._quarantine(checkpoint, damage_by_file(checkpoint, error))
         self.changes.check(None)
         self._tracked.note_constructed()
         self._tracked.attributes.report()
@@ -125,6 +127,11 @@ class Resume:
         self._exactness.check_workers(checkpoint, self.workers)
         self._exactness.check_versions(checkpoint)
         self._exactness.check_replicas(checkpoint, self._tracked.replicas)
+        began = time.monotonic()
+        # Read before anything changes: settings of layers, which would have to be restored if an
+        # earlier checkpoint is used instead.
+        with self._stopwatch.during("restoring"):
+            values = read_state(checkpoint)
         # Before the state is restored: a traced step contains optimizer arguments as constants.
         self.changes.apply()
         self._tracked.note_constructed()
@@ -138,7 +145,8 @@ class Resume:
                     checkpoint,
                     self._tracked.now(),
                     self._options.state,
-                    self._ahead.take(checkpoint),
+                    values,
+                    began,
                 )
         except BaseException:
             self.changes.undo()
@@ -183,10 +191,6 @@ class Resume:
             )
         return self._tracked.adapted.apply(checkpoint, tracked)
 
-    def close(self) -> None:
-        """Stop reading ahead, because nothing will be restored any more."""
-        self._ahead.close()
-
     def undo_adapted(self) -> None:
         """Restore the previous state of preprocessing layers, because the resume failed."""
         self._tracked.adapted.undo()
@@ -202,7 +206,8 @@ class Resume:
         """
         try:
             yield
-        except CorruptCheckpointError as error:
+        except CorruptCheckpointError as found:
+            error = damage_by_file(checkpoint, found)
             where = (
                 f"It was moved to {self._options.layout.quarantine}"
                 if self._quarantine(checkpoint, error)
@@ -213,7 +218,7 @@ class Resume:
                 "checkpoint before it.",
                 error.damage,
                 error.file,
-            ) from error
+            ) from found
 
     def _quarantine(self, checkpoint: Checkpoint, error: CorruptCheckpointError) -> bool:
         options = self._options

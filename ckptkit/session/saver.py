@@ -237,16 +237,13 @@ class Saver:
         """The seconds to write a save that shares nothing with an earlier one; None if unknown."""
         return self.snapshots.write_secs
 
-    def write_secs_now(self, taken: Taken | None) -> float | None:
+    def write_secs_for(self, taken: Taken) -> float | None:
         """Return the seconds to write a snapshot, which shares what has not changed.
 
         Args:
-            taken: the snapshot; None for one of the current state.
+            taken: the snapshot.
         """
-        if self.write_secs is None:
-            return None
-        values = taken.snapshot if taken else snapshot.take_snapshot(self._tracker.track_now())
-        return self.snapshots.write_secs_for(values)
+        return self.snapshots.write_secs_for(taken.snapshot)
 
     @property
     def writing_for_secs(self) -> float | None:

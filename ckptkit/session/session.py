@@ -81,7 +81,6 @@ class Session(SessionBase):
             resources.callback(self.stopping.close)
             self.stopping.start()
             resources.callback(self.resume.changes.close)
-            resources.callback(self.resume.close)
             self.progress.after_step = audit_pause(
                 self.phases, self.options.layout, self.stopping, lambda: self.saves.saver.is_writing
             )

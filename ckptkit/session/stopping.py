@@ -53,6 +53,10 @@ class Stoppable(Protocol):
         """Return whether a position is already saved."""
         ...
 
+    def take(self) -> Taken:
+        """Take a snapshot of the current state."""
+        ...
+
     def save(self, trigger: str, taken: Taken | None = None) -> None:
         """Pass a snapshot to the writer; by default one of the current state."""
         ...
@@ -280,9 +284,12 @@ class Stopping:
     def _schedule_last_resort(self) -> None:
         self._cancel_last_resort()
         # Late enough that training may reach a safe point by itself, and early enough to write: 1.5
-        # times the duration of a save, plus one second.
-        write_secs = self._saver.write_secs or 0.0
-        after_secs = max(self._grace_secs - 1.5 * write_secs - 1.0, 0.0)
+        # times the duration of a save of the reserve, plus one second.
+        reserve = self.reserve
+        write_secs = (
+            self._saver.write_secs if reserve is None else self._saver.write_secs_for(reserve)
+        )
+        after_secs = max(self._grace_secs - 1.5 * (write_secs or 0.0) - 1.0, 0.0)
         try:
             self._timer = start_timer(after_secs, self._last_resort, "ckptkit-last-resort")
         except ThreadRefusedError as error:
@@ -330,7 +337,11 @@ class Stopping:
         Returns:
             The position from which the next start resumes.
         """
-        write_secs = None if self._deadline is None else self._saver.write_secs_now(taken)
+        write_secs = None
+        if self._deadline is not None and self._saver.write_secs is not None:
+            # Taken once: the estimate needs the values, and the save writes the same ones.
+            taken = taken or self._session.take()
+            write_secs = self._saver.write_secs_for(taken)
         decision = decide(
             left_secs=None if self._deadline is None else self._left_secs(),
             write_secs=write_secs,

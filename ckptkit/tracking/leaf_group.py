@@ -18,8 +18,8 @@ from ckptkit.tracking.replicated_leaf import ReplicatedLeaf
 class LeafGroup:
     """A group of leaves that are captured together.
 
-    Variables in the host's memory are read by one operation, which is prepared once. They copy on
-    write: the value shares the variable's buffer, and the next update takes a new one. After a
+    Variables in the host's memory are read by few operations, which are prepared once. They copy
+    on write: the value shares the variable's buffer, and the next update takes a new one. After a
     sparse update, as in an `Embedding`, they copy on read. A value on an accelerator is always
     copied.
 
@@ -29,8 +29,8 @@ class LeafGroup:
 
     def __init__(self, leaves: Iterable[Leaf]) -> None:
         self.leaves = tuple(leaves)
-        # One operation for all variables, because ten thousand separate reads would have ten
-        # thousand times the overhead while training waits.
+        # Hundreds of variables with each operation, because ten thousand separate reads would have
+        # ten thousand times the overhead while training waits.
         single: list[tf.Variable] = []
         replicated: list[ReplicatedLeaf] = []
         self._others: list[Leaf] = []
@@ -45,7 +45,7 @@ class LeafGroup:
         self._replicas = ReplicaReader(replicated) if replicated else None
 
     def prepare(self) -> None:
-        """Let TensorFlow prepare the operation that reads the variables, so that none waits."""
+        """Let TensorFlow prepare the operations that read the variables, so that no save waits."""
         self._read()
 
     def capture(self) -> CapturedLeaves:

@@ -49,7 +49,8 @@ class WriteTimes:
         if self._most is None:
             return None
         secs_per_byte = self._most.secs / max(self._most.new_bytes, 1)
-        return min(each.scaled(new_bytes, secs_per_byte) for each in self._last)
+        # A copy, because the writer's thread may add a save meanwhile.
+        return min(each.scaled(new_bytes, secs_per_byte) for each in tuple(self._last))
 
     @property
     def whole_secs(self) -> float | None:

@@ -115,6 +115,12 @@ def variables_reader():
     assert values[2].dtype == tf.int64
     assert [int(tf.reduce_sum(value)) for value in read()] == [4000, 8, 8]
     assert tf_checkpoint.variables_reader([])() == []
+    types = ["float32", "int64", "bfloat16", "bool", "float32", "int64", "complex64"]
+    mixed = [tf.Variable(tf.cast(n % 2 + n // 2, kind)) for n, kind in enumerate(types)]
+    for at_once in range(1, 9):
+        values = tf_checkpoint.variables_reader(mixed, at_once)()
+        assert [value.dtype for value in values] == [variable.dtype for variable in mixed]
+        assert [value.numpy() for value in values] == [variable.numpy() for variable in mixed]
 
 
 def GraphNode():

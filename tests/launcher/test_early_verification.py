@@ -8,6 +8,7 @@ import threading
 
 import pytest
 
+from ckptkit.launcher import early_verification
 from ckptkit.launcher.early_verification import EarlyVerification
 from ckptkit.run.checkpoint_catalog import list_checkpoints
 from tests.support.stored_run import files, layout, save  # noqa: F401
@@ -23,10 +24,10 @@ Path(sys.argv[1]).write_bytes(verdict.read_bytes())
 """
 
 
-def given(layout, wait=None):  # noqa: F811
+def given(layout, wait=None, **options):  # noqa: F811
     """What one verification gives, when its thread is over."""
     found = []
-    verification = EarlyVerification(layout, found.append)
+    verification = EarlyVerification(layout, found.append, **options)
     before = set(threading.enumerate())
     if wait is not None:
         wait(verification)
@@ -48,7 +49,8 @@ def test_the_newest_checkpoint_and_nothing_written(save, layout):  # noqa: F811
     save(step=200)
     before = tree(layout.root)
     (verdict,) = given(layout)
-    assert verdict.holds_for(list_checkpoints(layout)[-1])
+    newest = list_checkpoints(layout)[-1]
+    assert verdict.unknown(newest, newest.manifest.files) == ()
     assert tree(layout.root) == before
 
 
@@ -64,6 +66,21 @@ def test_without_a_verdict_the_training_verifies_itself(save, layout, how):  # n
         (path / "manifest.json").unlink()
         os.mkfifo(path / "manifest.json")
     assert given(layout, EarlyVerification.stop if how == "stopped" else None) == []
+
+
+def test_nothing_is_read_from_a_mounted_bucket(save, layout, monkeypatch):  # noqa: F811
+    save()
+    monkeypatch.setattr(early_verification, "bucket_mount", lambda path: "gcsfuse")
+    monkeypatch.setattr(early_verification, "verified", lambda *_: pytest.fail("it was read"))
+    assert given(layout) == []
+
+
+def test_slow_storage_is_left_to_the_training(save, layout):  # noqa: F811
+    save()
+    secs = iter([0.0, *[100.0] * 9])
+    assert given(layout, now=lambda: next(secs)) == []
+    secs = iter([0.0, *[0.4] * 9])
+    assert len(given(layout, now=lambda: next(secs))) == 1
 
 
 def test_a_channel_that_is_gone_disturbs_nobody(save, layout, tmp_path):  # noqa: F811

@@ -69,6 +69,26 @@ def test_the_last_resort_is_set_anew_with_each_deadline_and_called_off_with_the_
     assert waiting() == others
 
 
+def test_the_last_resort_leaves_the_time_that_the_reserve_takes():
+    """A save of everything takes longer than that, and must not make it fire at once."""
+    reserve = SimpleNamespace(position=5)
+    stopping = Stopping(
+        SimpleNamespace(),
+        OPTIONS,
+        SimpleNamespace(record=lambda event, at=None: None),
+        SimpleNamespace(
+            write_secs=500.0, write_secs_for=lambda taken: 20.0 if taken is reserve else None
+        ),
+    )
+    stopping.reserve = reserve
+    try:
+        stopping.goes_away("somebody", 600.0)
+        assert stopping._timer.interval == 600.0 - 1.5 * 20.0 - 1.0
+    finally:
+        stopping.stays()
+        stopping.close()
+
+
 def test_nothing_is_saved_as_a_last_resort_when_the_attempt_is_over():
     """An exception in an evaluation ended it while the machine was about to go away; the program
     goes on, and the run is another's by then.
@@ -83,7 +103,7 @@ def test_nothing_is_saved_as_a_last_resort_when_the_attempt_is_over():
         session,
         OPTIONS,
         SimpleNamespace(record=lambda event, at=None: None),
-        SimpleNamespace(write_secs=None, unsaved=None),
+        SimpleNamespace(write_secs=None, write_secs_for=lambda taken: None, unsaved=None),
     )
     stopping.reserve = SimpleNamespace(position=5)
     stopping.goes_away("gce: the instance is preempted", 3600.0)

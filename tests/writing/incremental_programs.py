@@ -14,6 +14,7 @@ import time
 import weakref
 from pathlib import Path
 from typing import Any
+from unittest import mock
 
 import numpy as np
 import tenacity
@@ -26,6 +27,7 @@ from ckptkit.run.events import EmergencyDecided
 from ckptkit.run.verify import verify
 from ckptkit.storage.files import FileSystem, storage_errors
 from ckptkit.storage.operations import Link
+from ckptkit.tracking import snapshot
 from ckptkit.writing import checkpoint_writer
 from tests.support.polling import until
 
@@ -297,8 +299,12 @@ class SlowSync(FileSystem):
         super().sync_file(path)
 
 
-def told_to_stop(run: str, seed: int, unfrozen: bool) -> list[str]:
-    """The machine goes away in two seconds; a save of everything would take more than three."""
+def told_to_stop(run: str, seed: int, unfrozen: bool) -> list[Any]:
+    """The machine goes away in two seconds; a save of everything would take more than three.
+
+    Returns:
+        The decisions, and how many snapshots were taken for them.
+    """
     rng = random.Random(seed)
     state = {"frozen": tf.Variable(drawn(rng, (900_000,), "float32")), "b": tf.Variable(0.0)}
     manager = ckptkit.CheckpointManager(
@@ -309,7 +315,8 @@ def told_to_stop(run: str, seed: int, unfrozen: bool) -> list[str]:
         background=False,
         files=SlowSync(),
     )
-    with contextlib.suppress(ckptkit.Preempted), manager:
+    take_snapshot = snapshot.take_snapshot
+    with contextlib.ExitStack() as resources, contextlib.suppress(ckptkit.Preempted), manager:
         for step in manager.steps(20):
             state["b"].assign(step)
             if step == 9:
@@ -317,8 +324,11 @@ def told_to_stop(run: str, seed: int, unfrozen: bool) -> list[str]:
                     state["frozen"].assign(drawn(rng, (900_000,), "float32"))
                 os.kill(os.getpid(), signal.SIGTERM)
                 until(lambda: manager._slot.opened().stopping._deadline is not None)
+                snapshots = mock.patch.object(snapshot, "take_snapshot", wraps=take_snapshot)
+                taken = resources.enter_context(snapshots)
     events = ckptkit.open_run(run).journal
-    return [event.action for event in events if isinstance(event, EmergencyDecided)]
+    actions = [event.action for event in events if isinstance(event, EmergencyDecided)]
+    return [*actions, taken.call_count]
 
 
 def refused_for_want_of_space(run: str) -> bool:

@@ -64,10 +64,12 @@ def test_the_newest_checkpoint_cannot_be_shared(tf_call, tmp_path, seed, how):
 
 @pytest.mark.parametrize(("unfrozen", "decided"), [(False, "save"), (True, "keep")])
 def test_the_time_to_write_follows_what_has_changed(tf_call, tmp_path, seed, unfrozen, decided):
-    """Else a save of everything would be begun that the machine does not live to finish."""
+    """Else a save of everything would be begun that the machine does not live to finish. The
+    estimate and the save use the same snapshot.
+    """
     program = PROGRAMS + "told_to_stop"
     done = tf_call(program, str(tmp_path / "run"), seed, unfrozen).check().result
-    assert done == [decided]
+    assert done == [decided, 1]
 
 
 def test_a_refused_save_frees_its_memory(tf_call, tmp_path):

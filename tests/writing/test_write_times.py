@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from ckptkit.writing.write_times import WriteTimes
+from ckptkit.writing.write_times import WriteTime, WriteTimes
 
 
 def test_an_estimate_follows_the_bytes_that_have_to_be_written():
@@ -23,3 +23,16 @@ def test_of_saves_of_one_size_the_fastest_counts():
     for secs in (1.0, 3.0, 2.0, 4.0):
         times.add(secs, 100)
     assert times.secs_for(100) == times.whole_secs == 2.0
+
+
+def test_the_writer_may_add_a_save_during_an_estimate():
+    times = WriteTimes()
+
+    class Adds(WriteTime):
+        def scaled(self, new_bytes, secs_per_byte):
+            times.add(3.0, 100)
+            return super().scaled(new_bytes, secs_per_byte)
+
+    times.add(2.0, 100)
+    times._last.extend([Adds(1.0, 100), Adds(2.0, 100)])
+    assert times.secs_for(100) == 1.0
