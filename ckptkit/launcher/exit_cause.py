@@ -175,8 +175,9 @@ def exit_cause_of(
         trained=state is not None and state.trained,
         asked=state is not None and state.asked,
         reason=state.reason if state is not None and outcome == "preempted" else "",
-        advanced=advanced,
-        step=step,
+        # A worker without the run directory says itself what the first one has saved.
+        advanced=advanced or (state is not None and state.saved > 0),
+        step=max(step, state.saved) if state is not None else step,
         last_lines=tuple(lines) if cause in ("exception", "memory") else (),
         attempt=state.attempt if state is not None else 0,
         reached=state.step if state is not None and state.trained else None,

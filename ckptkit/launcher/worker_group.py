@@ -28,7 +28,10 @@ A worker that waits for the others to start never learns that one has ended, and
 """
 
 SAVE_SECS = 600.0
-"""Seconds in which the other workers end after one has ended in order: the last save may be big."""
+"""Seconds in which the other workers end after one was told to stop: the last save may be big.
+
+After the end of training there is no limit, because another worker may evaluate or export.
+"""
 
 _LOOK_SECS = 0.1
 _PASSED_ON = (signal.SIGTERM, signal.SIGUSR1, signal.SIGINT, signal.SIGHUP, signal.SIGCONT)
@@ -84,9 +87,10 @@ class WorkerGroup:
             for worker in [each for each in left if each.poll() is not None]:
                 left.remove(worker)
                 codes.append(worker.returncode)
-                in_order = worker.returncode in (ExitCode.OK, ExitCode.PREEMPTED)
-                leave_secs = SAVE_SECS if in_order else LEAVE_SECS
-                until = min(until, time.monotonic() + leave_secs)
+                if worker.returncode != ExitCode.OK:
+                    stopped = worker.returncode == ExitCode.PREEMPTED
+                    leave_secs = SAVE_SECS if stopped else LEAVE_SECS
+                    until = min(until, time.monotonic() + leave_secs)
             if time.monotonic() > until:
                 for worker in left:
                     worker.kill()

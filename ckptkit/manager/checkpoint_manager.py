@@ -303,6 +303,8 @@ class CheckpointManager(TrainingLoops):
         if durable == "remote":
             session.confirm_on_store(None)
         session.stopping.serve()
+        if session.team is not None:
+            session.team.look_ahead()
         return True
 
     def maybe_save(self, step: int, metrics: Mapping[str, Any] | None = None) -> bool:

@@ -104,7 +104,7 @@ class TrainingLoops:
         if total is not None:
             session.total = total
             if session.team is not None:
-                session.team.meet(f"manager.{method}({total})")
+                session.team.begin_loop(f"manager.{method}({total})")
         return session
 
     def request_stop(self, reason: str = "request_stop()") -> None:
@@ -126,7 +126,7 @@ class TrainingLoops:
 
         A turn is one run through the loop's body. Call this inside the body, after the training of
         the turn, for example during a long evaluation. The turn counts as done if the loop stops
-        here.
+        here. Several workers of a job stop only at the end of a turn, all at the same one.
 
         Raises:
             ConfigError: If the run is not open, or it is called inside a tf.function.

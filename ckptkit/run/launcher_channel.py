@@ -48,7 +48,8 @@ class ChannelState:
 
     Args:
         pid: the number of its process.
-        run: the absolute path of the run directory; empty before a run is open.
+        run: the absolute path of the run directory; empty before a run is open, and if this is a
+            worker of a job that has none.
         attempt: the attempt number; 0 before a run is open.
         step: the number of training batches since the run began.
         phase: its phase: `starting`, `tracing`, `training`, `evaluating`, `saving`, `exporting`,
@@ -62,6 +63,8 @@ class ChannelState:
         reason: the request because of which it stopped.
         asked: whether a user requested the stop (`ckptkit stop`), so that no restart may follow.
         failure: the exception that ended it, or None.
+        saved: the newest step that its job has saved since this process opened the run; 0 for none.
+            Only a worker of a job that has no run directory reports it.
         version: the version of this format.
     """
 
@@ -77,6 +80,7 @@ class ChannelState:
     reason: str = ""
     asked: bool = False
     failure: Failure | None = None
+    saved: int = 0
     version: int = CHANNEL_VERSION
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from contextlib import ExitStack
 
 from ckptkit.errors import Preempted, WorkerLost
+from ckptkit.log import logger
 from ckptkit.run import events
 from ckptkit.session.failure_report import may_restart
 from ckptkit.session.finished_runs import note_finished
@@ -28,6 +29,8 @@ def close_session(
     """
     with resources:
         if session.team is not None and isinstance(error, WorkerLost):
+            # Python prints nothing for an exception that ends a program with a code.
+            logger.error("%s: this process ends with code %d", error, error.code)
             session.team.give_up(error)
         try:
             _record_end(session, remote, error)
@@ -42,7 +45,10 @@ def close_session(
             session.saves.saver.abandon()
             if session.team is not None:
                 session.team.close(second)
-            raise
+            if not isinstance(error, WorkerLost):
+                raise
+            # The loss is the cause, also of a save that has failed, and decides the exit code.
+            logger.debug("the run was closed after the loss of a worker: %s", second)
 
 
 def _record_end(session: SessionBase, remote: RemoteControl, error: BaseException | None) -> None:

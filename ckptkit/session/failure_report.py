@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from ckptkit.errors import CheckpointError
+from ckptkit.errors import CheckpointError, ConfigError, WorkerLost
 from ckptkit.exit_codes import PERMANENT_ERRORS
 from ckptkit.run.launcher_channel import Failure
 from ckptkit.session.launcher_client import link
@@ -27,6 +27,19 @@ def failure_of(error: BaseException | None) -> Failure | None:
     # A file name in the message may not be valid Unicode.
     message = str(error)[:_LONGEST_MESSAGE].encode(errors="backslashreplace").decode()
     return Failure(error=type(error).__name__, message=message, restart=may_restart(error))
+
+
+def error_of_first(failure: Failure, what: str) -> CheckpointError | WorkerLost:
+    """Return the error with which a worker ends because the first one has failed. Pure.
+
+    It is permanent if that of the first worker is: no worker may be started again then.
+
+    Args:
+        failure: the error of the first worker.
+        what: what it could not do.
+    """
+    message = f"Worker 0 could not {what}: {failure.error}: {failure.message}"
+    return WorkerLost(message) if failure.restart else ConfigError(message)
 
 
 @contextmanager

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import sys
 from pathlib import Path
 from typing import Any
@@ -15,6 +16,8 @@ from ckptkit.tracking import hyperparameters
 from ckptkit.tracking.snapshot import describe_leaves
 from ckptkit.tracking.tracker import track
 
+_ADDRESS = re.compile(r" at 0x[0-9a-f]+")
+
 
 def describe_job(options: RunOptions, strategy: Any) -> dict[str, Any]:
     """Describe what this worker is about to train, as values of JSON."""
@@ -26,7 +29,7 @@ def describe_job(options: RunOptions, strategy: Any) -> dict[str, Any]:
         "program": _program(),
         "versions": versions(),
         "options": {
-            name: str(getattr(options, name))
+            name: _comparable(getattr(options, name))
             for name in ("save", "keep", "background", "exact", "changed", "fresh")
         },
         "hyperparameters": json.loads(json.dumps(hyperparameters.as_json(given), default=str)),
@@ -36,6 +39,17 @@ def describe_job(options: RunOptions, strategy: Any) -> dict[str, Any]:
             for each in describe_leaves(track(options.state).leaves)
         },
     }
+
+
+def _comparable(option: object) -> str:
+    """Return the text of an option that is the same on all workers.
+
+    An object without a text of its own shows its address, which is another one on each worker.
+    """
+    kind = type(option)
+    if kind.__repr__ is object.__repr__ and kind.__str__ is object.__str__:
+        return f"{kind.__module__}.{kind.__qualname__}"
+    return _ADDRESS.sub("", str(option))
 
 
 def _program() -> str:

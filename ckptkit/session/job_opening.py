@@ -9,35 +9,38 @@ from __future__ import annotations
 
 import json
 import os
-import shutil
 import socket
-import tempfile
-from collections.abc import Mapping
-from dataclasses import replace
-from pathlib import Path
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
 from typing import Any
 
 import msgspec
 
-from ckptkit.compat.tf_coordination import CoordinationService
-from ckptkit.errors import CheckpointError, ConfigError, WorkerLost
+from ckptkit.errors import ConfigError, WorkerLost
 from ckptkit.layout import RunLayout
 from ckptkit.log import logger
 from ckptkit.policies.anchor_policies import AnchorPolicy, PositionCosts, PositionForm
+from ckptkit.run.launcher_channel import Failure
+from ckptkit.session.failure_report import error_of_first, failure_of
+from ckptkit.session.job_connection import joined
 from ckptkit.session.job_description import describe_job
 from ckptkit.session.options import RunOptions
+from ckptkit.session.private_directory import private_directory
 from ckptkit.session.session import Session
 from ckptkit.tracking.strategy_check import job_strategy
 from ckptkit.workers.cluster import Cluster
-from ckptkit.workers.coordinated import Coordinated
-from ckptkit.workers.job_members import check_alike, member_of
-from ckptkit.workers.pulse import Pulse
+from ckptkit.workers.job_members import check_alike
 
 OPENING_SECS = 600.0
 """Seconds within which all workers open the run: data may be prepared on one of them first."""
 
-_jobs = 0
-"""How many sessions of jobs this process has opened; a key of the job's store is used once."""
+
+@dataclass(frozen=True)
+class _Opened:
+    """How the first worker has opened the run: the number of its attempt, or why it failed."""
+
+    attempt: int = 0
+    failure: Failure | None = None
 
 
 class StatesInCheckpoint(AnchorPolicy):
@@ -64,37 +67,26 @@ def start_session(options: RunOptions) -> Session:
     if strategy is None:
         _check_alone(os.environ)
         return Session(options).start()
-    cluster, pulse = _joined(strategy)
+    cluster, pulse = joined(strategy)
+
+    def leave() -> None:
+        pulse.close()
+        cluster.close()
+
     try:
+        cluster.start()
         pulse.start()
         _compare(cluster, options, strategy)
-        pulse.expect_all()
+        pulse.watch_all(True)
         if cluster.rank == 0:
-            return _open_first(options, cluster, pulse)
-        return _open_other(options, cluster, pulse)
+            return _open_first(options, cluster, leave)
+        return _open_other(options, cluster, leave)
     except BaseException as error:
+        if isinstance(error, WorkerLost):
+            logger.error("%s: this process ends with code %d", error, error.code)
         cluster.end(f"{type(error).__name__}: {error}")
-        pulse.close()
+        leave()
         raise
-
-
-def _joined(strategy: Any) -> tuple[Coordinated, Pulse]:
-    """Return the cluster of the workers of a strategy, and what gives signs of life to it."""
-    global _jobs
-    resolver = strategy.cluster_resolver
-    tasks = resolver.cluster_spec().as_dict()
-    member = member_of(tasks, resolver.task_type, resolver.task_id)
-    service = CoordinationService()
-    if not service.is_running():
-        raise ConfigError(
-            "Expected TensorFlow's coordination service, over which workers agree. Received: a "
-            "MultiWorkerMirroredStrategy without it. Make the strategy before anything else, and "
-            "do not turn the service off."
-        )
-    _jobs += 1
-    prefix = f"ckptkit/{_jobs}"
-    pulse = Pulse(member.rank, member.size, service, prefix)
-    return Coordinated(member.rank, member.size, service, prefix, pulse.check), pulse
 
 
 def _compare(cluster: Cluster, options: RunOptions, strategy: Any) -> None:
@@ -106,27 +98,23 @@ def _compare(cluster: Cluster, options: RunOptions, strategy: Any) -> None:
     check_alike([each["what"] for each in there], [each["name"] for each in there])
 
 
-def _open_first(options: RunOptions, cluster: Cluster, pulse: Pulse) -> Session:
+def _open_first(options: RunOptions, cluster: Cluster, leave: Callable[[], None]) -> Session:
     try:
-        session = Session(options, cluster).start(pulse.close)
-    except CheckpointError as error:
-        told = {"kind": type(error).__name__, "message": str(error)}
-        cluster.put("opened", msgspec.json.encode(told))
+        session = Session(options, cluster).start(leave)
+    except Exception as error:
+        cluster.put("opened", msgspec.json.encode(_Opened(failure=failure_of(error))))
         raise
-    cluster.put("opened", msgspec.json.encode({"attempt": session.journal.attempt}))
+    cluster.put("opened", msgspec.json.encode(_Opened(attempt=session.journal.attempt)))
     return session
 
 
-def _open_other(options: RunOptions, cluster: Cluster, pulse: Pulse) -> Session:
-    told = msgspec.json.decode(cluster.get("opened", OPENING_SECS))
-    if "kind" in told:
-        # As a ConfigError, so that this worker is not started again if the first one is not.
-        message = f"Worker 0 could not open the run: {told['kind']}: {told['message']}"
-        permanent = told["kind"] in ("ConfigError", "RunLockedError", "IncompatibleStateError")
-        raise ConfigError(message) if permanent else WorkerLost(message)
-    private = Path(tempfile.mkdtemp(prefix=f"ckptkit-worker-{cluster.rank}-"))
+def _open_other(options: RunOptions, cluster: Cluster, leave: Callable[[], None]) -> Session:
+    told = msgspec.json.decode(cluster.get("opened", OPENING_SECS), type=_Opened)
+    if told.failure is not None:
+        raise error_of_first(told.failure, "open the run")
+    private, remove = private_directory(cluster.rank)
     logger.info(
-        "worker %d of %d: worker 0 saves attempt %d", cluster.rank, cluster.size, told["attempt"]
+        "worker %d of %d: worker 0 saves attempt %d", cluster.rank, cluster.size, told.attempt
     )
     own = replace(
         options,
@@ -136,11 +124,11 @@ def _open_other(options: RunOptions, cluster: Cluster, pulse: Pulse) -> Session:
         tensorboard=None,
     )
 
-    def leave() -> None:
-        pulse.close()
-        shutil.rmtree(private, ignore_errors=True)
+    def remove_and_leave() -> None:
+        leave()
+        remove()
 
-    return Session(own, cluster).start(leave)
+    return Session(own, cluster).start(remove_and_leave)
 
 
 def _check_alone(environment: Mapping[str, str]) -> None:

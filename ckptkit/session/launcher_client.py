@@ -78,7 +78,7 @@ class LauncherClient:
         Args:
             error: the exception that ends the program, or None.
         """
-        if not self._state.run or self._state.outcome:
+        if not self._state.attempt or self._state.outcome:
             return
         if error is None:
             self.say(outcome="stopped")

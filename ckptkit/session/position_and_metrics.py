@@ -41,6 +41,7 @@ class RunProgress:
         self.done = False
         self.early_stop: dict[str, str | int] = {}
         self.total: int | None = None
+        self.saved_by_job = 0
         self.beats = 0
         self.after_step: Callable[[int], None] | None = None
 

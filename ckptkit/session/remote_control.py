@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable
+from functools import partial
 from typing import Protocol
 
 from ckptkit.errors import CheckpointError
@@ -68,6 +69,7 @@ class RemoteControl:
         journal: the journal of the attempt.
         stopping: receives requests to stop.
         saves: receives requests to save.
+        has_run: whether this process has the run directory; only the first worker of a job has.
     """
 
     def __init__(
@@ -77,9 +79,12 @@ class RemoteControl:
         journal: Journal,
         stopping: Stopping,
         saves: SaveRequests,
+        *,
+        has_run: bool = True,
     ) -> None:
         self._session, self._options, self._journal = session, options, journal
         self._stopping, self._saves = stopping, saves
+        self._has_run = has_run
         self._launcher: LauncherClient | None = None
         self._over = threading.Event()
         self._threads: list[threading.Thread] = []
@@ -104,8 +109,9 @@ class RemoteControl:
             self._notices = Mailbox(self._launcher.channel.request, ANY_ATTEMPT, self._take_notice)
             # The notice says how much time is left; the signal that follows it does not.
             self._stopping.before_signal = self._notices.look
+            self._stopping.stops_for_good = partial(self._launcher.say, asked=True)
             self._launcher.say(
-                run=str(self._options.layout.root),
+                run=str(self._options.layout.root) if self._has_run else "",
                 attempt=self._journal.attempt,
                 outcome="",
                 reason="",
@@ -154,9 +160,7 @@ class RemoteControl:
             self._saves.add(request)
         else:
             logger.warning("%s: saving at the next safe point, then stopping", request.source)
-            if self._launcher is not None:
-                self._launcher.say(asked=True)
-            self._stopping.request(request.source)
+            self._stopping.request(request.source, for_good=True)
 
     def _take_notice(self, request: ControlRequest) -> None:
         """Handle a notice from the launcher, which has already logged it."""
@@ -202,6 +206,7 @@ class RemoteControl:
             "phase": _IDLE if idle else phases.phase.value,
             "beats": progress.beats,
             "trained": phases.has_trained,
+            "saved": progress.saved_by_job,
         }
 
     def _beat(self) -> None:

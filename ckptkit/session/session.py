@@ -70,7 +70,12 @@ class Session(SessionBase):
             replace_draws(self.options, resources)
             self._join_workers(resources)
             self._remote = RemoteControl(
-                self, opened.options, opened.target.journal, self.stopping, self.saves.requests
+                self,
+                opened.options,
+                opened.target.journal,
+                self.stopping,
+                self.saves.requests,
+                has_run=self.cluster.rank == 0,
             )
             # Each part is pushed before it starts, so that a part that fails while starting is
             # undone too. Signal handlers come last, so they are removed first when the run is
@@ -139,7 +144,9 @@ class Session(SessionBase):
         """
         self.progress.beats += 1
         if self.team is not None:
-            self.team.safe_point()
+            # The others may not come here, so all of them stop at the end of a turn only.
+            self.team.look_ahead()
+            return
         if self.stopping.requested:
             self.loop.count_all()
         self.stopping.serve()
@@ -156,6 +163,8 @@ class Session(SessionBase):
         else:
             self.saves.save_final(taken, partial(self.team.agree, "the end of training"))
         self.saves.saver.wait()
+        if self.team is not None:
+            self.team.end_loop()
         self.note_finished()
 
     def note_finished(self) -> None:

@@ -142,15 +142,14 @@ class SnapshotWriter:
         if parts is None:
             self._write(taken, manifest, periodic=periodic)
             return
-        error: BaseException | None = None
         try:
             self._write(parts.complete(taken), manifest, periodic=periodic)
-            error = self._refused
         except BaseException as raised:
-            error, self.unsaved = raised, taken.position
+            self.unsaved = taken.position
+            parts.report(raised)
             raise
-        finally:
-            parts.report(error)
+        # After a lack of space, training continues as it does without other workers.
+        parts.report(self._refused, continues=self._refused is not None)
 
     def _write(self, taken: Taken, manifest: Manifest, *, periodic: bool) -> None:
         began = self.writing_since = time.monotonic()

@@ -84,6 +84,7 @@ class Stopping:
     Attributes:
         before_signal: called when a signal has arrived, to read the launcher's notice about the
             time that is left.
+        stops_for_good: tells the launcher that no restart may follow.
         reserve: a snapshot that is written if the training thread reaches no safe point before
             the machine goes away.
         preempted: whether a request stopped the session, with its state saved.
@@ -102,7 +103,8 @@ class Stopping:
         self._timer: threading.Timer | None = None
         self._grace_secs = options.preemption.grace_secs
         self.before_signal: Callable[[], None] = lambda: None
-        self._pass_on: Callable[[str], None] | None = None
+        self.stops_for_good: Callable[[], None] = lambda: None
+        self._pass_on: Callable[[str, bool], None] | None = None
         """Tells the workers of a job that this one is asked to stop, until all agree on when."""
         self._guard = threading.Lock()
         """Held while the last save is made, so that the emergency timer and the training thread do
@@ -134,28 +136,37 @@ class Stopping:
 
     # -- requests
 
-    def request(self, reason: str) -> None:
-        """Ask the run to save and stop at its next safe point; call it on any thread."""
+    def request(self, reason: str, *, for_good: bool = False) -> None:
+        """Ask the run to save and stop at its next safe point; call it on any thread.
+
+        Args:
+            reason: who asked, and why.
+            for_good: whether no restart may follow.
+        """
+        if for_good:
+            self.stops_for_good()
         self._box.put(StopRequest(reason, self._options.preemption.exit_code))
         if self._pass_on is not None:
-            self._pass_on(reason)
+            self._pass_on(reason, for_good)
 
-    def hold(self, pass_on: Callable[[str], None]) -> None:
+    def hold(self, pass_on: Callable[[str, bool], None]) -> None:
         """Serve no request before `release`, because all workers of a job stop together.
 
         Args:
-            pass_on: tells the others a reason to stop; called on any thread.
+            pass_on: tells the others a reason to stop, and whether no restart may follow; called
+                on any thread.
         """
         self._pass_on = pass_on
 
-    def release(self, reason: str) -> None:
+    def release(self, reason: str, *, for_good: bool = False) -> None:
         """Serve requests from now on, because all workers have agreed to stop here.
 
         Args:
             reason: who asked, if this worker was not asked itself.
+            for_good: whether no restart may follow.
         """
         self._pass_on = None
-        self.request(reason)
+        self.request(reason, for_good=for_good)
 
     def goes_away(self, source: str, left_secs: float) -> None:
         """Handle a notice that the machine goes away: save and stop. Call it on any thread.
@@ -278,7 +289,7 @@ class Stopping:
                 session.phases.phase,
             )
         if self._pass_on is not None:
-            self._pass_on(name)
+            self._pass_on(name, False)
         self._journal.record(events.SignalReceived(signal=name, phase=session.phases.phase.value))
 
     def _schedule_last_resort(self) -> None:

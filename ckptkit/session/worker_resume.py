@@ -8,8 +8,10 @@ from __future__ import annotations
 
 import shutil
 from dataclasses import dataclass, replace
+from functools import partial
 
 import msgspec
+import tensorflow as tf
 
 from ckptkit.bundle import tensor_bundle
 from ckptkit.errors import ConfigError
@@ -18,16 +20,17 @@ from ckptkit.log import logger
 from ckptkit.run.checkpoint_catalog import Checkpoint
 from ckptkit.run.commit import begin_writing, commit
 from ckptkit.run.data_anchor_entry import AnchorEntry
+from ckptkit.run.launcher_channel import Failure
 from ckptkit.run.manifest import WORKER, Manifest, format_version
 from ckptkit.run.tensor_entry import TensorEntry, leaf_key
+from ckptkit.session.failure_report import error_of_first, failure_of
 from ckptkit.session.session_base import SessionBase
+from ckptkit.session.tensor_transfer import receive, send
 from ckptkit.tracking.snapshot import take_snapshot
 from ckptkit.tracking.worker_part import (
     entries_of,
     is_shared,
-    parsed,
     saved_key,
-    serialized,
     shared_digests,
 )
 from ckptkit.workers.cluster import Cluster
@@ -51,6 +54,14 @@ class SentCheckpoint:
     shared: int
 
 
+@dataclass(frozen=True, kw_only=True)
+class Head:
+    """What the first worker tells another one: a checkpoint, why there is none, or a new run."""
+
+    sent: SentCheckpoint | None = None
+    failure: Failure | None = None
+
+
 class WorkerResume:
     """Restores the newest good checkpoint on all workers.
 
@@ -70,11 +81,16 @@ class WorkerResume:
 
         Raises:
             ConfigError: If another number of workers wrote it, or the workers have other values.
+                Also if the first worker cannot restore, and could not at another start either.
             WorkersLateError: If the first worker does not send it in time.
             WorkerLost: If another worker has ended.
         """
         if self._cluster.rank == 0:
-            checkpoint = self._session.resume.restore_newest()
+            try:
+                checkpoint = self._session.resume.restore_newest()
+            except Exception as error:
+                self._tell(Head(failure=failure_of(error)))
+                raise
             self._send(checkpoint)
         else:
             self._receive()
@@ -89,17 +105,12 @@ class WorkerResume:
 
     def _send(self, checkpoint: Checkpoint | None) -> None:
         if checkpoint is None:
-            for rank in range(1, self._cluster.size):
-                self._cluster.put(f"restore/{rank}", b"")
+            self._tell(Head())
             return
+        others = range(1, self._cluster.size)
         shared = self._shared_entries(checkpoint)
-        for number, value in enumerate(_read(checkpoint, shared)):
-            self._cluster.put(f"restore/value/{number}", value)
-        for rank in range(1, self._cluster.size):
-            own = entries_of(checkpoint.manifest.tensors, rank)
-            saved = [replace(each, key=saved_key(each.key, rank)) for each in own]
-            for number, value in enumerate(_read(checkpoint, saved)):
-                self._cluster.put(f"restore/{rank}/value/{number}", value)
+        own = {rank: entries_of(checkpoint.manifest.tensors, rank) for rank in others}
+        for rank in others:
             sent = SentCheckpoint(
                 manifest=replace(
                     checkpoint.manifest,
@@ -112,10 +123,19 @@ class WorkerResume:
                     ),
                     anchors=_anchors_of(checkpoint.manifest, rank),
                 ),
-                tensors=(*shared, *own),
+                tensors=(*shared, *own[rank]),
                 shared=len(shared),
             )
-            self._cluster.put(f"restore/{rank}", msgspec.msgpack.encode(sent))
+            self._cluster.put(f"restore/{rank}", msgspec.msgpack.encode(Head(sent=sent)))
+        read = partial(tensor_bundle.read_tensors, checkpoint.prefix)
+        send(self._cluster, "restore/shared", shared, read, others, RESTORE_SECS)
+        for rank in others:
+            read_own = partial(_read_own, checkpoint, rank)
+            send(self._cluster, f"restore/own-{rank}", own[rank], read_own, [rank], RESTORE_SECS)
+
+    def _tell(self, head: Head) -> None:
+        for rank in range(1, self._cluster.size):
+            self._cluster.put(f"restore/{rank}", msgspec.msgpack.encode(head))
 
     def _shared_entries(self, checkpoint: Checkpoint) -> list[TensorEntry]:
         """Return the tensors that all workers get, by what is shared in this program."""
@@ -131,16 +151,16 @@ class WorkerResume:
     def _receive(self) -> None:
         """Write what the first worker sends into this worker's own directory."""
         rank = self._cluster.rank
-        head = self._cluster.get(f"restore/{rank}", RESTORE_SECS)
-        if not head:
+        value = self._cluster.get(f"restore/{rank}", RESTORE_SECS)
+        head = msgspec.msgpack.decode(value, type=Head)
+        if head.failure is not None:
+            raise error_of_first(head.failure, "restore the run")
+        if (sent := head.sent) is None:
             return
-        sent = msgspec.msgpack.decode(head, type=SentCheckpoint)
-        keys = [f"restore/value/{number}" for number in range(sent.shared)]
-        more = len(sent.tensors) - sent.shared
-        keys += [f"restore/{rank}/value/{number}" for number in range(more)]
+        shared, own = sent.tensors[: sent.shared], sent.tensors[sent.shared :]
         tensors = {
-            entry.key: parsed(self._cluster.get(key, RESTORE_SECS), entry.dtype)
-            for entry, key in zip(sent.tensors, keys, strict=True)
+            **receive(self._cluster, "restore/shared", shared, RESTORE_SECS),
+            **receive(self._cluster, f"restore/own-{rank}", own, RESTORE_SECS),
         }
         options = self._session.options
         manifest = replace(sent.manifest, tensors=sent.tensors)
@@ -189,6 +209,7 @@ def _anchors_of(manifest: Manifest, rank: int) -> tuple[AnchorEntry, ...]:
     )
 
 
-def _read(checkpoint: Checkpoint, saved: list[TensorEntry]) -> list[bytes]:
-    """Read tensors in the form in which they are sent."""
-    return [serialized(each) for each in tensor_bundle.read_tensors(checkpoint.prefix, saved)]
+def _read_own(checkpoint: Checkpoint, rank: int, own: list[TensorEntry]) -> list[tf.Tensor]:
+    """Read some of a worker's own tensors."""
+    saved = [replace(each, key=saved_key(each.key, rank)) for each in own]
+    return tensor_bundle.read_tensors(checkpoint.prefix, saved)

@@ -10,6 +10,7 @@ import msgspec
 from ckptkit.errors import CheckpointError, Preempted, WorkerLost
 from ckptkit.log import logger
 from ckptkit.run.checkpoint_catalog import Checkpoint
+from ckptkit.run.manifest import Manifest
 from ckptkit.session.saver import Saver
 from ckptkit.session.snapshot_writer import SnapshotWriter
 from ckptkit.session.worker_resume import WorkerResume
@@ -20,8 +21,11 @@ from ckptkit.workers.cluster import Cluster
 if TYPE_CHECKING:
     from ckptkit.session.session_base import SessionBase
 
-LEAVE_SECS = 60.0
-"""Seconds that the first worker waits at its end: the store of the job ends with its process."""
+LEAVE_SECS = 3600.0
+"""Seconds that the first worker waits at its end: the store of the job ends with its process.
+
+The others may evaluate or export after training. A worker that ends meanwhile ends this wait.
+"""
 
 
 class WorkerTeam:
@@ -36,8 +40,7 @@ class WorkerTeam:
         self._cluster, self._session = cluster, session
         self._agreement = Agreement(cluster)
         # Such a policy decides by the metrics of this very moment, so all wait for its answer.
-        options = session.options
-        self._always_meets = bool(options.save.monitors or options.keep.monitors)
+        self._always_meets = bool(session.options.save.monitors)
 
     @property
     def _is_first(self) -> bool:
@@ -54,12 +57,16 @@ class WorkerTeam:
         session.loop.keep_no_reserve()
         session.tracked.tracker.in_job = True
         if self._is_first and isinstance(writer := saver.snapshots, SnapshotWriter):
-            writer.collector = PartCollector(self._cluster)
+            writer.collector = PartCollector(self._cluster, session.inexact)
         else:
-            saver.snapshots = PartSender(
-                self._cluster, lambda manifest, new_bytes, stall, write: None
-            )
+            saver.snapshots = PartSender(self._cluster, self._note_saved)
         self._agreement.start()
+
+    def _note_saved(
+        self, manifest: Manifest, new_bytes: int, stall_secs: float, write_secs: float
+    ) -> None:
+        """Note a save of the first worker, which this worker's launcher cannot see itself."""
+        self._session.progress.saved_by_job = manifest.step
 
     def give_up(self, error: WorkerLost) -> None:
         """End all waits for the others, also those of the writer, because one was lost."""
@@ -109,8 +116,8 @@ class WorkerTeam:
         if not self._is_first or agreement.is_planned:
             return
         if agreement.wanted:
-            wanted, agreement.wanted = agreement.wanted, ""
-            agreement.announce(Plan(STOP, wanted))
+            wanted, agreement.wanted = agreement.wanted, None
+            agreement.announce(wanted)
         elif not self._always_meets and (reason := saves.due_ahead()) is not None:
             agreement.announce(Plan(SAVE, reason))
 
@@ -126,20 +133,21 @@ class WorkerTeam:
         self._agreement.pass_boundary()
         if plan := self._agreement.plan_here():
             if plan.action == STOP:
-                self._session.stopping.release(plan.reason)
+                self._session.stopping.release(plan.reason, for_good=plan.for_good)
                 return self._session.saves.save_if_due(lambda reason: None)
             return self._session.saves.save_if_due(lambda reason: plan.reason)
         if meets or self._always_meets:
             return self._session.saves.save_if_due(self._decided_by_first)
         return self._session.saves.save_if_due(lambda reason: None)
 
-    def safe_point(self) -> None:
-        """Count a safe point inside a turn, which is a boundary at which only a stop is served."""
-        self._agreement.pass_boundary()
-        if self._agreement.stops_here():
-            plan = self._agreement.plan_here()
-            assert plan is not None
-            self._session.stopping.release(plan.reason)
+    def begin_loop(self, what: str) -> None:
+        """Meet at the beginning of a loop; from now on, the silence of a worker is its loss."""
+        self.meet(what)
+        self._cluster.watch(True)
+
+    def end_loop(self) -> None:
+        """Note that training is over, and saved: each worker may do something else now."""
+        self._cluster.watch(False)
 
     def _decided_by_first(self, reason: str | None) -> str | None:
         told = self.meet("a save that may be due", msgspec.json.encode(reason))
@@ -151,11 +159,11 @@ class WorkerTeam:
 
         What was planned for a boundary that does not come any more is done here.
         """
-        told = self._agreement.meet(f"{what}, {self._session.position}", decision)
-        for plan in self._agreement.take_plans():
+        meeting = self._agreement.meet(f"{what}, {self._session.position}", decision)
+        for plan in meeting.plans:
             if plan.action == STOP:
-                self._session.stopping.release(plan.reason)
-        return told
+                self._session.stopping.release(plan.reason, for_good=plan.for_good)
+        return meeting.decision
 
     def agree(self, what: str, decide: Callable[[], bool]) -> bool:
         """Return what the first worker decides at a moment that all know.

@@ -6,6 +6,7 @@ the other workers, or joins one of their operations and destroys its result.
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterable, Mapping, Sequence
 from contextlib import nullcontext
 from typing import Any
@@ -14,6 +15,7 @@ import keras
 import tensorflow as tf
 
 from ckptkit.compat import tf_checkpoint
+from ckptkit.compat.tf_coordination import CoordinationService
 from ckptkit.errors import ConfigError
 from ckptkit.tracking.leaves import Leaf, VariableLeaf, path_of
 from ckptkit.tracking.reachable_objects import visit
@@ -50,6 +52,10 @@ def job_strategy(state: Mapping[str, Any]) -> Any:
     Args:
         state: what the run saves, by name.
     """
+    # A process that trains alone is spared a walk over its state. Such a strategy starts the
+    # service when it is made.
+    if not CoordinationService.is_running() and "TF_CONFIG" not in os.environ:
+        return None
     seen: dict[int, Any] = {}
     found = [tf.distribute.get_strategy()]
     for value in state.values():

@@ -65,6 +65,14 @@ class Cluster(Protocol):
         """Wait for a value that any worker publishes, and return it."""
         ...
 
+    def listen(self, key: str) -> bytes:
+        """Wait for a value without a time limit, and return it."""
+        ...
+
+    def watch(self, on: bool) -> None:
+        """Say whether the silence of another worker is its loss: while all train, it is."""
+        ...
+
     def gather(self, key: str, value: bytes, timeout_secs: float) -> list[bytes]:
         """Wait for the values of all workers, and return them by rank."""
         ...
@@ -103,6 +111,13 @@ class Alone:
         if key not in self._values:
             raise WorkersLateError(key, (self.rank,), timeout_secs)
         return self._values[key]
+
+    def listen(self, key: str) -> bytes:
+        """Return a value that was published; see `get`."""
+        return self.get(key, 0.0)
+
+    def watch(self, on: bool) -> None:
+        """Do nothing, because there are no other workers."""
 
     def claim(self, key: str, value: bytes) -> bool:
         """Publish a value if there is none under this key; return whether."""

@@ -3,21 +3,33 @@
 from __future__ import annotations
 
 import base64
+import threading
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from typing import Protocol
 
 from ckptkit.errors import WorkerLost
+from ckptkit.threads import start_thread
 from ckptkit.workers.cluster import WorkersLateError
 
 PIECE_BYTES = 1_000_000
 """The size of a part of a value. The store accepts 4 MB in one message, and base64 adds a third."""
 
 LOOK_SECS = 1.0
-"""Seconds after which a wait looks whether another worker has ended."""
+"""Seconds after which a wait looks for the first time whether another worker is lost."""
 
-_ENDED = "ended"
-_GLANCE_SECS = 0.001
+MOST_LOOK_SECS = 10.0
+"""The same for the later times. TensorFlow keeps 34 kB of memory for each call that times out."""
+
+LISTEN_SECS = 600.0
+"""Seconds that a single call waits for something that may never come."""
+
+_PATIENCE_SECS = 1.0
+_PIECE_SECS = 60.0
+_ENDED, _CLOSED = "ended", "closed"
+_LOST = "!"
+"""Begins what is put in place of an awaited value, to end the wait."""
 
 
 class KeyValues(Protocol):
@@ -34,8 +46,8 @@ class KeyValues(Protocol):
 class Coordinated:
     """The cluster of a worker of a job.
 
-    Waits are short calls one after the other. So a wait ends when another worker ends, whatever the
-    store itself does then.
+    A thread hears that another worker has ended, and ends the waits of this one. A wait also looks
+    itself from time to time, because the store may have ended too.
 
     Args:
         rank: the number of this worker, from 0.
@@ -43,6 +55,7 @@ class Coordinated:
         values: the store of the job.
         prefix: begins each key. It must be new in the job and the same on all workers.
         check: called while this worker waits; it raises `WorkerLost` if another one is silent.
+        on_watch: called with whether all workers train now; see `Cluster.watch`.
         monotonic: a clock in seconds.
     """
 
@@ -53,11 +66,35 @@ class Coordinated:
         values: KeyValues,
         prefix: str,
         check: Callable[[], None] = lambda: None,
+        on_watch: Callable[[bool], None] = lambda on: None,
         monotonic: Callable[[], float] = time.monotonic,
     ) -> None:
         self.rank, self.size = rank, size
         self._values, self._prefix, self._monotonic = values, prefix, monotonic
-        self._check = check
+        self._check, self._on_watch = check, on_watch
+        self._guard = threading.Lock()
+        self._awaited: set[str] = set()
+        self._lost_reason = ""
+        self._thread: threading.Thread | None = None
+
+    def start(self) -> None:
+        """Start the thread that hears whether another worker has ended.
+
+        Raises:
+            ThreadRefusedError: If the system allows no further thread.
+        """
+        self._thread = start_thread(self._hear_end, "ckptkit-ended")
+
+    def close(self) -> None:
+        """Stop the thread."""
+        if self._thread is not None:
+            with suppress(ConnectionError):
+                self._values.put(self._key(f"{_ENDED}/{self.rank}"), _CLOSED)
+            self._thread.join(_PATIENCE_SECS)
+
+    def watch(self, on: bool) -> None:
+        """Say whether all workers train; see `Cluster`."""
+        self._on_watch(on)
 
     def put(self, key: str, value: bytes) -> None:
         """Publish a value; see `Cluster`.
@@ -96,6 +133,16 @@ class Coordinated:
             raise WorkersLateError(key, self._rank_in(key), timeout_secs)
         return value
 
+    def listen(self, key: str) -> bytes:
+        """Wait for a value without a time limit; see `Cluster`.
+
+        Raises:
+            WorkerLost: If another worker has ended, or the store has.
+        """
+        while (value := self._wait(key, LISTEN_SECS, LISTEN_SECS)) is None:
+            pass
+        return value
+
     def gather(self, key: str, value: bytes, timeout_secs: float) -> list[bytes]:
         """Wait for the values of all workers; see `Cluster`.
 
@@ -132,36 +179,61 @@ class Coordinated:
 
     def end(self, reason: str) -> None:
         """Tell all workers that this one trains no more; the first reason stands."""
-        try:
-            self._values.put(self._key(_ENDED), f"worker {self.rank} has ended: {reason}")
-        except ConnectionError:
-            return  # nobody is left who could read it
+        with suppress(ConnectionError):  # nobody is left who could read it
+            for rank in range(self.size):
+                told = f"worker {self.rank} has ended: {reason}"
+                self._values.put(self._key(f"{_ENDED}/{rank}"), told)
 
-    def _wait(self, key: str, timeout_secs: float) -> bytes | None:
+    def _hear_end(self) -> None:
+        ended: str | None = None
+        with suppress(ConnectionError):
+            while ended is None:
+                ended = self._values.get(self._key(f"{_ENDED}/{self.rank}"), LISTEN_SECS)
+            if ended == _CLOSED:
+                return
+            with self._guard:
+                self._lost_reason = ended
+                awaited = list(self._awaited)
+            for key in awaited:
+                # The job is over, so nobody needs the value itself.
+                self._values.put(self._key(key), _LOST + ended)
+
+    def _wait(self, key: str, timeout_secs: float, look_secs: float = LOOK_SECS) -> bytes | None:
         until = self._monotonic() + timeout_secs
+        with self._guard:
+            self._awaited.add(key)
         try:
             while True:
                 left_secs = until - self._monotonic()
-                found = self._values.get(self._key(key), max(min(left_secs, LOOK_SECS), 0.01))
+                self._check_lost()
+                found = self._values.get(self._key(key), max(min(left_secs, look_secs), 0.01))
                 if found is not None:
                     return self._joined(key, found)
-                ended = self._values.get(self._key(_ENDED), _GLANCE_SECS)
-                if ended is not None:
-                    raise WorkerLost(ended)
+                self._check_lost()
                 self._check()
-                if left_secs <= 0:
+                if left_secs <= look_secs:
                     return None
+                look_secs = min(2 * look_secs, max(MOST_LOOK_SECS, look_secs))
         except ConnectionError as error:
             raise self._lost(error) from error
+        finally:
+            with self._guard:
+                self._awaited.discard(key)
+
+    def _check_lost(self) -> None:
+        if self._lost_reason:
+            raise WorkerLost(self._lost_reason)
 
     def _joined(self, key: str, head: str) -> bytes:
+        if head.startswith(_LOST):
+            raise WorkerLost(head.removeprefix(_LOST))
         if head.startswith("="):
             return base64.b64decode(head[1:])
         found = []
         for number in range(int(head)):
-            piece = self._values.get(f"{self._key(key)}/{number}", LOOK_SECS)
+            piece = self._values.get(f"{self._key(key)}/{number}", _PIECE_SECS)
             if piece is None:
-                raise WorkersLateError(key, self._rank_in(key), LOOK_SECS)
+                raise WorkersLateError(key, self._rank_in(key), _PIECE_SECS)
             found.append(base64.b64decode(piece))
         return b"".join(found)
 

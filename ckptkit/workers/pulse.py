@@ -11,6 +11,7 @@ import os
 import threading
 import time
 from collections.abc import Callable
+from contextlib import suppress
 
 from ckptkit.errors import WorkerLost
 from ckptkit.exit_codes import ExitCode
@@ -30,8 +31,15 @@ LEAVE_SECS = 60.0
 A training thread inside of an operation that waits for the lost worker cannot be reached otherwise.
 """
 
-_GLANCE_SECS = 0.001
-_PATIENCE_SECS = 1.0
+_ANSWER_SECS = 2.0
+"""Seconds within which the store answers: it may be on the other side of a network."""
+
+_LOOK_SECS = 1.0
+_SUSPENDED_SECS = 5.0
+"""Seconds between two looks after which this process itself was suspended."""
+
+_PATIENCE_SECS = 3.0
+_LEFT = "left"
 
 
 def _end_process() -> None:
@@ -62,11 +70,13 @@ class Pulse:
         self._rank, self._values, self._prefix = rank, values, prefix
         self._monotonic, self._end_process = monotonic, end_process
         # The first worker watches all others, and these watch the first one, which has the store.
-        self._watched = range(1, size) if rank == 0 else range(1)
+        self._watched = set(range(1, size) if rank == 0 else range(1))
         self._last: dict[int, str] = {}
         # Empty at first: a worker may prepare its data for minutes before it opens the run.
         self._seen: dict[int, float] = {}
         self._beats = 0
+        self._is_watching = True
+        self._looked_at: float | None = None
         self._lost_at: float | None = None
         self._over = threading.Event()
         self._threads: list[threading.Thread] = []
@@ -84,34 +94,45 @@ class Pulse:
         self._threads.append(start_thread(self._watch_on, "ckptkit-watch"))
 
     def close(self) -> None:
-        """Stop the threads."""
+        """Stop the threads; the last sign tells the others that this worker has left."""
         self._over.set()
         for thread in self._threads:
             thread.join(_PATIENCE_SECS)
 
-    def expect_all(self) -> None:
-        """Watch all workers from now on, because all have just been heard."""
+    def watch_all(self, on: bool) -> None:
+        """Watch all workers from now on, because all have just been heard; or watch none.
+
+        After training each worker may do something else for a long time, such as an export.
+        """
+        self._is_watching = on
         self._seen = dict.fromkeys(self._watched, self._monotonic())
 
     def beat(self) -> None:
         """Give a sign of life, and note those of others."""
         self._beats += 1
         try:
-            # A key can be written once, so it is deleted first. For a moment there is none.
-            self._values.delete(self._key(self._rank))
-            self._values.put(self._key(self._rank), str(self._beats))
-            for rank in self._watched:
-                value = self._values.get(self._key(rank), _GLANCE_SECS)
-                if value is not None and value != self._last.get(rank):
+            self._say(str(self._beats))
+            for rank in sorted(self._watched):
+                value = self._values.get(self._key(rank), _ANSWER_SECS)
+                if value == _LEFT:
+                    # A worker that has left in order is not lost.
+                    self._watched.discard(rank)
+                    self._seen.pop(rank, None)
+                elif value is not None and value != self._last.get(rank):
                     self._last[rank], self._seen[rank] = value, self._monotonic()
         except ConnectionError as error:
             logger.debug("no sign of life could be given: %s", error)
 
     def watch(self) -> None:
         """Note who is lost, and end the process if the training does not end by itself."""
-        now = self._monotonic()
+        now, before = self._monotonic(), self._looked_at
+        self._looked_at = now
+        if before is not None and now - before > _SUSPENDED_SECS and self._lost_at is None:
+            # This process has been suspended, and has not looked for the signs of others.
+            self._seen = dict.fromkeys(self._seen, now)
         if self._lost_at is None:
-            silent = [rank for rank, at in self._seen.items() if now - at > SILENCE_SECS]
+            seen = self._seen.copy() if self._is_watching else {}
+            silent = [rank for rank, at in seen.items() if now - at > SILENCE_SECS]
             if silent:
                 self._lost_at = now
                 self.lost = f"worker {silent[0]} has given no sign of life for {SILENCE_SECS:g} s"
@@ -132,10 +153,17 @@ class Pulse:
     def _beat_on(self) -> None:
         while not self._over.wait(BEAT_SECS):
             self.beat()
+        with suppress(ConnectionError):
+            self._say(_LEFT)
 
     def _watch_on(self) -> None:
-        while not self._over.wait(_PATIENCE_SECS):
+        while not self._over.wait(_LOOK_SECS):
             self.watch()
+
+    def _say(self, value: str) -> None:
+        # A key can be written once, so it is deleted first. For a moment there is none.
+        self._values.delete(self._key(self._rank))
+        self._values.put(self._key(self._rank), value)
 
     def _key(self, rank: int) -> str:
         return f"{self._prefix}/alive/{rank}"

@@ -567,3 +567,14 @@ def test_where_the_kernel_counts(tmp_path, group, mount, file, counts):
 
 def test_where_the_kernel_does_not_count(tmp_path):
     assert oom_counter(tmp_path).read() == 0
+
+
+def test_a_worker_without_the_run_says_that_the_job_has_saved():
+    """Its launcher sees no checkpoint, and would give up after a few starts."""
+    lost = {"code": 76, "state": ChannelState(pid=1, attempt=1, trained=True)}
+    advanced = {**lost, "state": ChannelState(pid=1, attempt=1, trained=True, saved=40)}
+    past = [EarlierEnd(NOW - 1e6, "exit", False)] * 10
+    assert decided(ended(**lost), past).exit_code == 93
+    again = decided(ended(**advanced), past)
+    assert again.restart
+    assert "advanced to step 40" in again.reason

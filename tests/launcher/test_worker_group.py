@@ -68,6 +68,21 @@ def test_one_end_ends_all(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     assert all(each == addresses for each, _ in told)
 
 
+def test_nobody_is_killed_after_the_end_of_training(monkeypatch: pytest.MonkeyPatch):
+    """Another worker may still evaluate or export."""
+    for name in ("LEAVE_SECS", "SAVE_SECS"):
+        monkeypatch.setattr(worker_group, name, 0.2)
+    program = (
+        "import json, os, time; time.sleep(json.loads(os.environ['TF_CONFIG'])['task']['index'])"
+    )
+    before = {number: signal.getsignal(number) for number in worker_group._PASSED_ON}
+    try:
+        assert WorkerGroup([sys.executable, "-c", program], 2, dict(os.environ)).run() == 0
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
 def test_signals_reach_all_workers(tmp_path: Path):
     command = command_of("2", [sys.executable, "-c", WORKER, str(tmp_path), "9", "0"])
     group = subprocess.Popen(command)

@@ -11,12 +11,15 @@ class SharedKeyValues:
 
     Attributes:
         has_ended: whether every call fails from now on.
+        waiting: how many calls wait for a value now.
+        unanswered: how many calls have waited in vain.
     """
 
     def __init__(self) -> None:
         self._values: dict[str, str] = {}
         self._changed = threading.Condition()
         self.has_ended = False
+        self.waiting = self.unanswered = 0
 
     @property
     def keys(self) -> list[str]:
@@ -35,11 +38,15 @@ class SharedKeyValues:
     def get(self, key: str, timeout_secs: float) -> str | None:
         until = time.monotonic() + timeout_secs
         with self._changed:
+            self.waiting += 1
             self._changed.wait_for(
                 lambda: key in self._values or self.has_ended, until - time.monotonic()
             )
+            self.waiting -= 1
+            self.unanswered += key not in self._values
+            value = self._values.get(key)
         self._check()
-        return self._values.get(key)
+        return value
 
     def delete(self, key: str) -> None:
         self._check()

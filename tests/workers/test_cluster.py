@@ -14,7 +14,7 @@ from ckptkit.errors import ConfigError, WorkerLost
 from ckptkit.workers.cluster import Alone, Cluster, WorkersLateError
 from ckptkit.workers.coordinated import PIECE_BYTES, Coordinated
 from ckptkit.workers.job_members import check_alike, member_of
-from ckptkit.workers.pulse import LEAVE_SECS, SILENCE_SECS, Pulse
+from ckptkit.workers.pulse import BEAT_SECS, LEAVE_SECS, SILENCE_SECS, Pulse
 from tests.support.key_values import SharedKeyValues
 
 
@@ -79,10 +79,12 @@ def test_a_gathering_names_every_worker_that_is_late():
 def test_a_wait_ends_if_another_worker_or_the_store_has_ended():
     store = SharedKeyValues()
     first, second = (Coordinated(rank, 2, store, "job") for rank in range(2))
-    second.end("ValueError: a bug")
+    first.start()
+    threading.Timer(0.1, second.end, ["ValueError: a bug"]).start()
     with pytest.raises(WorkerLost, match="worker 1 has ended: ValueError: a bug") as caught:
         first.get("part/1", 60.0)
     assert caught.value.code == 76
+    first.close()
     other = Coordinated(0, 2, store, "other")
     threading.Timer(0.1, store.end).start()
     with pytest.raises(WorkerLost, match="cannot be reached"):
@@ -97,27 +99,39 @@ class Seconds:
         return self.now
 
 
+class Hasty(SharedKeyValues):
+    """A store that is far away, and whose waits take no time in a test."""
+
+    def get(self, key: str, timeout_secs: float) -> str | None:
+        return super().get(key, 0) if timeout_secs >= 0.1 else None
+
+
+def pass_time(clock: Seconds, secs: float, pulses: list[Pulse]) -> None:
+    """Let time pass for workers, which look each second and give signs as often as they do."""
+    for second in range(int(secs)):
+        clock.now += 1.0
+        for pulse in pulses:
+            if second % int(BEAT_SECS) == 0:
+                pulse.beat()
+        for pulse in pulses:
+            pulse.watch()
+            pulse.check()
+
+
 @pytest.mark.parametrize("silent", [0, 1])
 def test_a_silent_worker_is_lost_and_the_process_ended(silent):
-    store, clock, ended = SharedKeyValues(), Seconds(), []
+    store, clock, ended = Hasty(), Seconds(), []
     pulses = [
         Pulse(rank, 2, store, "job", clock, lambda rank=rank: ended.append(rank))
         for rank in range(2)
     ]
     for pulse in pulses:
-        pulse.expect_all()
-    for _ in range(20):
-        clock.now += SILENCE_SECS / 4
-        for pulse in pulses:
-            pulse.beat()
-            pulse.watch()
-            pulse.check()
+        pulse.watch_all(True)
+    pass_time(clock, 5 * SILENCE_SECS, pulses)
     assert len(store.keys) == 2
     other = pulses[1 - silent]
-    other.beat()
-    clock.now += SILENCE_SECS + 1
-    other.beat()
-    other.watch()
+    with pytest.raises(WorkerLost):
+        pass_time(clock, SILENCE_SECS + 10, [other])
     with pytest.raises(WorkerLost, match=f"worker {silent} has given no sign of life for 30 s"):
         other.check()
     other.watch()
@@ -127,8 +141,59 @@ def test_a_silent_worker_is_lost_and_the_process_ended(silent):
     assert ended == [1 - silent]
 
 
+def test_a_worker_that_has_left_is_not_lost():
+    store, clock = Hasty(), Seconds()
+    first, second = (
+        Pulse(rank, 2, store, "job", clock, lambda: pytest.fail("ended")) for rank in range(2)
+    )
+    first.watch_all(True)
+    pass_time(clock, 20, [first, second])
+    second._over.set()
+    second._beat_on()  # its last sign
+    pass_time(clock, 5 * SILENCE_SECS, [first])
+
+
+def test_no_silence_is_a_loss_after_training():
+    """Another worker may export for an hour, and hold Python's lock meanwhile."""
+    store, clock = Hasty(), Seconds()
+    pulses = [
+        Pulse(rank, 2, store, "job", clock, lambda: pytest.fail("ended")) for rank in range(2)
+    ]
+    for pulse in pulses:
+        pulse.watch_all(True)
+    pass_time(clock, 20, pulses)
+    pulses[0].watch_all(False)
+    pass_time(clock, 5 * SILENCE_SECS, pulses[:1])
+    pulses[0].watch_all(True)  # the next loop
+    with pytest.raises(WorkerLost):
+        pass_time(clock, 2 * SILENCE_SECS, pulses[:1])
+
+
+def test_a_process_that_was_suspended_does_not_count_its_own_sleep():
+    store, clock = Hasty(), Seconds()
+    pulses = [
+        Pulse(rank, 2, store, "job", clock, lambda: pytest.fail("ended")) for rank in range(2)
+    ]
+    for pulse in pulses:
+        pulse.watch_all(True)
+    pass_time(clock, 20, pulses)
+    clock.now += 10 * SILENCE_SECS
+    pulses[0].watch()  # before the first sign of the other one
+    pass_time(clock, 20, pulses)
+
+
+def test_signs_arrive_over_a_network():
+    store, clock = Hasty(), Seconds()
+    pulses = [
+        Pulse(rank, 2, store, "job", clock, lambda: pytest.fail("ended")) for rank in range(2)
+    ]
+    for pulse in pulses:
+        pulse.watch_all(True)
+    pass_time(clock, 5 * SILENCE_SECS, pulses)
+
+
 def test_a_worker_that_has_not_come_yet_is_not_lost():
-    store, clock = SharedKeyValues(), Seconds()
+    store, clock = Hasty(), Seconds()
     pulse = Pulse(0, 2, store, "job", clock, lambda: pytest.fail("ended"))
     for _ in range(10):
         clock.now += SILENCE_SECS

@@ -129,6 +129,14 @@ def test_other_workers_train_something_else(
     assert not (tmp_path / "run").exists()
 
 
+def test_a_loop_that_only_saves_is_stopped(tf_process: Any, tmp_path: Path) -> None:
+    options = {"run": str(tmp_path / "run"), "out": str(tmp_path), "loop": "save", "steps": 400}
+    die = {"die": {"1": 4}, "signal": "SIGTERM", "pause": 0.02}
+    job = start_job(tf_process, PROGRAM, {**options, **die})
+    assert [worker.wait(120) for worker in job] == [75, 75], job[0].stderr
+    assert 4 <= ckptkit.open_run(tmp_path / "run").checkpoints[-1].step < 400
+
+
 def test_the_documented_program(tf_process: Any, tmp_path: Path) -> None:
     (program,) = blocks((ROOT / "docs" / "workers.md").read_text(), "python")
     job = start_job(tf_process, program, {}, cwd=tmp_path)

@@ -124,7 +124,7 @@ def main(options: dict[str, Any]) -> None:
     losses = (here / f"losses-{rank}.jsonl").open("a")
     dataset = data(rank, workers)
     batches = iter(dataset.repeat().batch(4))
-    if options.get("loop", "steps") == "steps":
+    if options.get("loop", "steps") != "epochs":
         state["batches"] = batches
     manager = ckptkit.CheckpointManager(
         options["run"],
@@ -151,6 +151,10 @@ def main(options: dict[str, Any]) -> None:
         if options.get("loop", "steps") == "steps":
             for _ in manager.steps(options.get("steps", 12)):
                 note(step(*next(batches)))
+        elif options["loop"] == "save":
+            for number in range(manager.position.step + 1, options["steps"] + 1):
+                note(step(*next(batches)))
+                manager.save(number)
         else:
             for _ in manager.epochs(options.get("epochs", 3)):
                 for x, y in manager.data(dataset.batch(8)):
