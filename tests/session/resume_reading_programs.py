@@ -129,7 +129,8 @@ def settings_of_a_damaged_checkpoint(run: str, seed: int) -> list[Any]:
     """Training has changed a setting of a layer in the newest checkpoint, which is damaged.
 
     Returns:
-        The step of the checkpoint that is restored, and the setting of the layer after that.
+        The step of the checkpoint that is restored, and the setting of the layer after that:
+        first without damage, then with it.
     """
 
     def model() -> keras.Model:
@@ -143,10 +144,14 @@ def settings_of_a_damaged_checkpoint(run: str, seed: int) -> list[Any]:
         made.layers[0].kernel.assign_add(tf.ones((600, 700)))
         made.layers[-1].rate = 0.75
         manager.save(2)
-    damage(ckptkit.open_run(run).checkpoints[-1], seed)
-    made = model()
-    with ckptkit.CheckpointManager(run, {"model": made}) as manager:
-        return [manager.position.step, made.layers[-1].rate]
+    found: list[Any] = []
+    for is_damaged in (False, True):
+        if is_damaged:
+            damage(ckptkit.open_run(run).checkpoints[-1], seed)
+        made = model()
+        with ckptkit.CheckpointManager(run, {"model": made}) as manager:
+            found += [manager.position.step, made.layers[-1].rate]
+    return found
 
 
 def seconds_of_reading(run: str) -> bool:
