@@ -184,6 +184,22 @@ def save(tensors: Mapping[str, tf.Tensor], prefix: Path) -> None:
         )
 
 
+def save_values(values: Mapping[str, tf.Tensor], directory: Path, step: int) -> None:
+    """Write values as `ckpt-<step>` into a directory, without the state that they belong to.
+
+    Args:
+        values: the values by key.
+        directory: the directory, which must exist.
+        step: the number in the files' names.
+
+    Raises:
+        StorageError: if the disk refuses.
+    """
+    with writing_in(directory) as plain:
+        named = {key + SUFFIX: value for key, value in values.items()}
+        save(named, plain / f"{PREFIX}-{step}")
+
+
 @contextmanager
 def writing_in(directory: Path) -> Iterator[Path]:
     """Turn TensorFlow's errors in the block into errors of storage.

@@ -21,11 +21,11 @@ from ckptkit.manager.argument_checks import (
     state_argument,
 )
 from ckptkit.manager.loop_methods import TrainingLoops
+from ckptkit.manager.managed_run import ManagedRun
 from ckptkit.manager.session_slot import SessionSlot
 from ckptkit.position import RunPosition
 from ckptkit.restore.verification import verify_before_restore
 from ckptkit.run.checkpoint_catalog import Checkpoint, list_names
-from ckptkit.run.stored_run import StoredRun
 from ckptkit.session.closing import is_orderly_exit
 from ckptkit.session.failure_report import reports_failure
 from ckptkit.session.finished_runs import check_finished_by
@@ -36,7 +36,7 @@ from ckptkit.tracking.strategy_check import check_alone, check_fit_alone, check_
 
 
 @takes_options(CallbackOptions, ManagerOptions)
-class CheckpointManager(TrainingLoops):
+class CheckpointManager(TrainingLoops, ManagedRun):
     """Saves and resumes a training run in a custom training loop.
 
     The constructor opens nothing. `with manager:` opens the run and restores the newest good
@@ -354,66 +354,6 @@ class CheckpointManager(TrainingLoops):
             session.confirm_on_store(timeout_secs)
         else:
             session.saves.saver.confirm(timeout_secs)
-
-    # -- looking
-
-    @property
-    def directory(self) -> str:
-        """The directory for `tf.train.latest_checkpoint`: `checkpoints` in the run directory."""
-        return str(self._options.layout.checkpoints)
-
-    @property
-    def checkpoints(self) -> list[str]:
-        """The prefixes of all checkpoints, oldest first, as `tf.train.Checkpoint.restore` takes."""
-        return [str(checkpoint.prefix) for checkpoint in self.run.checkpoints]
-
-    @property
-    def latest_checkpoint(self) -> str | None:
-        """The prefix of the newest checkpoint, or None if there is no checkpoint."""
-        return next(reversed(self.checkpoints), None)
-
-    @property
-    def position(self) -> RunPosition:
-        """The position of the run: the finished training, over all attempts.
-
-        Raises:
-            ConfigError: If the run is not open.
-        """
-        return self._slot.opened().position
-
-    @property
-    def latest_step(self) -> int | None:
-        """The newest checkpoint's step, or None if there is no checkpoint."""
-        checkpoints = self.run.checkpoints
-        return checkpoints[-1].step if checkpoints else None
-
-    @property
-    def all_steps(self) -> list[int]:
-        """The steps of all checkpoints, oldest first."""
-        return sorted({checkpoint.step for checkpoint in self.run.checkpoints})
-
-    @property
-    def run(self) -> StoredRun:
-        """The run as it is stored on disk; waits for the save in progress.
-
-        Raises:
-            ConfigError: On a worker of a job that is not the first one, which has no run on disk.
-        """
-        self._slot.check_has_run()
-        if self._slot.session is not None:
-            self._slot.session.saves.saver.wait()
-        return StoredRun(self._options.layout)
-
-    @property
-    def is_open(self) -> bool:
-        """Whether the run is open for training by this manager."""
-        return self._slot.session is not None
-
-    @property
-    def is_training(self) -> bool:
-        """Whether a loop or a `fit` is running."""
-        session = self._slot.session
-        return session is not None and not session.phases.is_between_loops
 
     # -- for CheckpointCallback
 

@@ -44,7 +44,7 @@ class TensorFlowManager(tf.train.CheckpointManager):
     Example:
         >>> import ckptkit, tensorflow as tf
         >>> checkpoint = tf.train.Checkpoint(weight=tf.Variable(0.0))
-        >>> manager = ckptkit.TensorFlowManager(checkpoint, new_directory, max_to_keep=2)
+        >>> manager = ckptkit.TensorFlowManager(checkpoint, "runs/new", max_to_keep=2)
         >>> manager.restore_or_initialize()
         >>> for _ in range(3):
         ...     path = manager.save()

@@ -30,17 +30,15 @@ class WarmStart:
         ConfigError: If an argument is invalid.
 
     Example:
-        >>> import ckptkit, keras, pathlib
+        >>> import ckptkit, keras
         >>> def network(outputs):
         ...     layers = [keras.layers.Dense(8), keras.layers.Dense(outputs, name="head")]
         ...     return keras.Sequential([keras.Input((4,)), *layers])
-        >>> with ckptkit.CheckpointManager(
-        ...     pathlib.Path(new_directory) / "large", {"model": network(10)}
-        ... ) as manager:
+        >>> with ckptkit.CheckpointManager("runs/large", {"model": network(10)}) as manager:
         ...     saved = manager.save(1)
-        >>> start = ckptkit.WarmStart(pathlib.Path(new_directory) / "large", without=("head/*",))
+        >>> start = ckptkit.WarmStart("runs/large", without=("head/*",))
         >>> with ckptkit.CheckpointManager(
-        ...     pathlib.Path(new_directory) / "small", {"model": network(3)}, init_from=start
+        ...     "runs/small", {"model": network(3)}, init_from=start
         ... ) as manager:
         ...     print(manager.position)
         step 0

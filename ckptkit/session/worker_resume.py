@@ -15,7 +15,6 @@ import tensorflow as tf
 
 from ckptkit.bundle import tensor_bundle
 from ckptkit.errors import ConfigError
-from ckptkit.layout import PREFIX
 from ckptkit.log import logger
 from ckptkit.run.checkpoint_catalog import Checkpoint
 from ckptkit.run.commit import begin_writing, commit
@@ -165,9 +164,7 @@ class WorkerResume:
         options = self._session.options
         manifest = replace(sent.manifest, tensors=sent.tensors)
         directory = begin_writing(options.files, options.layout, manifest.attempt)
-        with tensor_bundle.writing_in(directory) as plain:
-            named = {key + tensor_bundle.SUFFIX: tensor for key, tensor in tensors.items()}
-            tensor_bundle.save(named, plain / f"{PREFIX}-{manifest.step}")
+        tensor_bundle.save_values(tensors, directory, manifest.step)
         version = format_version(manifest.anchors, manifest.tensors)
         commit(options.files, options.layout, replace(manifest, format_version=version))
 

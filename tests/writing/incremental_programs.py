@@ -359,7 +359,7 @@ def refused_for_want_of_space(run: str) -> bool:
                 assert saver.unwritten is not None
                 snapshot = weakref.ref(saver.unwritten.snapshot)
                 saver.take(manager.position, {}, running_averages=False)
-                assert saver._snapshots._no_space is not None
+                assert saver.snapshots._refused is not None
                 files.full = False
                 gc.collect()
                 return snapshot() is None
