@@ -65,7 +65,7 @@ class CheckpointManager(TrainingLoops, ManagedRun):
         ...     for step in manager.steps(5):
         ...         manager.log(weight=weight.assign_add(1.0))
         >>> manager.all_steps
-        [4, 5]
+        [2, 4, 5]
     """
 
     def __init__(
