@@ -11,7 +11,7 @@ from ckptkit.launcher.launcher_settings import Settings
 from ckptkit.launcher.restart_decision import StopContext, decide
 from ckptkit.preemption.policy import Preemption
 from ckptkit.run.launcher_channel import Failure
-from ckptkit.session.failure_report import may_restart
+from ckptkit.session.launcher_failure_report import may_restart
 
 ERRORS = {
     name: cls

@@ -19,7 +19,7 @@ from ckptkit.launcher.process_tree import ProcessTree
 from ckptkit.launcher.stall_detector import StallDetector
 from ckptkit.launcher.training_output import TrainingLog
 from ckptkit.launcher.training_process import TrainingProcess
-from ckptkit.run.audit_instructions import ENVIRONMENT, HELD, AuditInstructions, write_instructions
+from ckptkit.run.audit_settings import ENVIRONMENT, HELD, AuditInstructions, write_instructions
 from ckptkit.run.launcher_channel import ChannelState
 
 _LOOK_SECS = 0.05

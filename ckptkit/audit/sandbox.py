@@ -16,7 +16,7 @@ from pathlib import Path
 
 from ckptkit.errors import ConfigError
 from ckptkit.log import size
-from ckptkit.run.audit_instructions import ELSEWHERE
+from ckptkit.run.audit_settings import ELSEWHERE
 from ckptkit.run.stored_run import is_run
 from ckptkit.storage.files import storage_errors
 

@@ -20,9 +20,9 @@ from ckptkit.layout import CheckpointName, RunLayout
 from ckptkit.log import size
 from ckptkit.policies import KeepBest, KeepEveryNSteps, KeepLatest, KeepPolicy, inferred_direction
 from ckptkit.run.checkpoint_catalog import Checkpoint
-from ckptkit.run.intact_checkpoints import CheckpointIndex
 from ckptkit.run.retention import Judged, files_of, freed_bytes, remove, review
 from ckptkit.run.stored_run import StoredRun
+from ckptkit.run.verification_cache import CheckpointIndex
 
 
 @click.command(

@@ -12,11 +12,11 @@ from ckptkit.compat import keras_fit
 from ckptkit.errors import ConfigError
 from ckptkit.export.export_spec import ExportSpec, as_spec, is_switched_off
 from ckptkit.keras import csv_rows
-from ckptkit.keras.fit.fit_events import FitEvents
+from ckptkit.keras.fit.fit_event_dispatch import FitEvents
 from ckptkit.keras.fit.fit_opening import open_fit
-from ckptkit.keras.hidden_callbacks import OtherCallbacks
 from ckptkit.keras.open_bar_line import OpenBarLine
 from ckptkit.keras.trial_directory import trial_directory
+from ckptkit.keras.user_callbacks import OtherCallbacks
 from ckptkit.manager import CheckpointManager
 from ckptkit.policies import KeepBest
 from ckptkit.run.fresh_start import is_known_label

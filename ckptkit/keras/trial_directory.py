@@ -18,7 +18,7 @@ import xxhash
 from ckptkit.compat import keras_fit
 from ckptkit.keras.same_training_check import configured_in_code
 from ckptkit.layout import TRIAL, RunLayout
-from ckptkit.session.finished_runs import is_finished_by_others
+from ckptkit.session.run_completion import is_finished_by_others
 from ckptkit.tracking import hyperparameters
 from ckptkit.tracking.layer_settings import configured_layers
 

@@ -27,9 +27,9 @@ from ckptkit.position import RunPosition
 from ckptkit.restore.verification import verify_before_restore
 from ckptkit.run.checkpoint_catalog import Checkpoint, list_names
 from ckptkit.session.closing import is_orderly_exit
-from ckptkit.session.failure_report import reports_failure
-from ckptkit.session.finished_runs import check_finished_by
+from ckptkit.session.launcher_failure_report import reports_failure
 from ckptkit.session.options import CallbackOptions, ManagerOptions, make_options, takes_options
+from ckptkit.session.run_completion import check_finished_by
 from ckptkit.session.session import Session
 from ckptkit.tracking.state_check import check_state, ensure_built
 from ckptkit.tracking.strategy_check import check_alone, check_fit_alone, check_strategies

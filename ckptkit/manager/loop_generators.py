@@ -10,7 +10,7 @@ from ckptkit.data.split_batch import splitter
 from ckptkit.errors import ConfigError
 from ckptkit.log import logger
 from ckptkit.position import RunPosition
-from ckptkit.session.finished_runs import (
+from ckptkit.session.run_completion import (
     is_trained_to_end_here,
     note_found_finished,
     note_trained_to_end,

@@ -10,8 +10,8 @@ from ckptkit.compat.tf_coordination import is_lost_worker
 from ckptkit.errors import ConfigError, WorkerLost
 from ckptkit.log import show_by_default
 from ckptkit.session import process_registry
-from ckptkit.session.failure_report import reports_failure
 from ckptkit.session.job_opening import start_session
+from ckptkit.session.launcher_failure_report import reports_failure
 from ckptkit.session.options import RunOptions
 from ckptkit.session.session import Session
 

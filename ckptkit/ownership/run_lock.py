@@ -8,7 +8,9 @@ lease, it is taken for dead. The watcher measures time by its own clock only, so
 to agree.
 
 A process that was only paused may continue after that. It calls `check` before each change. A
-commit between this check and the change is hidden by the fence of the next owner (see `fence.py`).
+commit between this check and the change is hidden by the fence of the next owner (see
+`late_checkpoint_fence.py`).
+
 This is a lease with a fencing token (Gray and Cheriton, "Leases", 1989); the token is the number of
 the claim.
 

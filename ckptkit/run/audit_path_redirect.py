@@ -8,7 +8,7 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
-from ckptkit.run.audit_instructions import instructions_of
+from ckptkit.run.audit_settings import instructions_of
 
 
 def path_to_write(path: Path) -> Path:

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from ckptkit.errors import CorruptCheckpointError, StorageError
 from ckptkit.layout import CheckpointName, RunLayout
-from ckptkit.ownership.fence import read_fences
+from ckptkit.ownership.late_checkpoint_fence import read_fences
 from ckptkit.policies import Candidate
 from ckptkit.run.manifest import Manifest, ManifestHead, from_numbers, read_head, read_manifest
 from ckptkit.storage.files import DISK, FileSystem, names_in
@@ -164,7 +164,7 @@ def list_checkpoints(layout: RunLayout, files: FileSystem = DISK) -> list[Checkp
 
     A later attempt's checkpoint is newer even if its step is smaller, because the attempt resumed
     from an older step. A checkpoint that a process committed after it had lost the run is left out;
-    see `fence.py`.
+    see `late_checkpoint_fence.py`.
 
     Raises:
         StorageError: If the directory cannot be listed.

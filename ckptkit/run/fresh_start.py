@@ -8,7 +8,7 @@ from ckptkit.errors import ConfigError
 from ckptkit.layout import RunLayout
 from ckptkit.log import logger
 from ckptkit.run.events import Event, SetAside
-from ckptkit.run.fresh_start_labels import fresh_start_labels, has_acted
+from ckptkit.run.fresh_start_history import fresh_start_labels, has_acted
 from ckptkit.run.fresh_start_records import FreshStartRecord, write_record
 from ckptkit.run.journal import Journal, best_effort
 from ckptkit.run.journal_reader import read_journal

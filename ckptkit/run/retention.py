@@ -21,9 +21,9 @@ from ckptkit.policies.keep_verdicts import always
 from ckptkit.run.checkpoint_catalog import Checkpoint
 from ckptkit.run.checkpoint_removal import remove_checkpoint
 from ckptkit.run.events import TakenAway
-from ckptkit.run.intact_checkpoints import CheckpointIndex
 from ckptkit.run.journal import Journal, best_effort
 from ckptkit.run.pins import pinned
+from ckptkit.run.verification_cache import CheckpointIndex
 from ckptkit.storage.files import FileSystem
 
 

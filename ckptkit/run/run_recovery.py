@@ -7,7 +7,7 @@ from functools import partial
 from ckptkit.errors import CorruptCheckpointError
 from ckptkit.layout import CheckpointName, RunLayout
 from ckptkit.log import logger
-from ckptkit.ownership.fence import write_fence
+from ckptkit.ownership.late_checkpoint_fence import write_fence
 from ckptkit.ownership.reader_leases import remove_dead_leases
 from ckptkit.ownership.run_lock import RunLock
 from ckptkit.run import events

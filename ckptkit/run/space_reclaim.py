@@ -12,10 +12,10 @@ from ckptkit.run.checkpoint_catalog import Checkpoint
 from ckptkit.run.checkpoint_removal import clean_up
 from ckptkit.run.data_anchor_entry import anchor_file
 from ckptkit.run.events import SpaceShort
-from ckptkit.run.intact_checkpoints import CheckpointIndex
 from ckptkit.run.journal import best_effort
 from ckptkit.run.retention import remove, review
-from ckptkit.run.save_context import SaveContext
+from ckptkit.run.save_target import SaveContext
+from ckptkit.run.verification_cache import CheckpointIndex
 
 
 def expected_bytes(index: CheckpointIndex, state_bytes: int) -> int:

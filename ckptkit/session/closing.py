@@ -7,9 +7,9 @@ from contextlib import ExitStack
 from ckptkit.errors import Preempted, WorkerLost
 from ckptkit.log import logger
 from ckptkit.run import events
-from ckptkit.session.failure_report import may_restart
-from ckptkit.session.finished_runs import note_finished
+from ckptkit.session.launcher_failure_report import may_restart
 from ckptkit.session.remote_control import RemoteControl
+from ckptkit.session.run_completion import note_finished
 from ckptkit.session.session_base import SessionBase
 
 

@@ -21,9 +21,9 @@ from ckptkit.layout import RunLayout
 from ckptkit.log import logger
 from ckptkit.policies.anchor_policies import AnchorPolicy, PositionCosts, PositionForm
 from ckptkit.run.launcher_channel import Failure
-from ckptkit.session.failure_report import error_of_first, failure_of
 from ckptkit.session.job_connection import joined
 from ckptkit.session.job_description import describe_job
+from ckptkit.session.launcher_failure_report import error_of_first, failure_of
 from ckptkit.session.options import RunOptions
 from ckptkit.session.private_directory import private_directory
 from ckptkit.session.session import Session

@@ -19,7 +19,7 @@ from ckptkit.process_hooks import AtExit, at_exit
 from ckptkit.run.intact_verdict import IntactVerdict
 from ckptkit.run.launcher_channel import Channel, ChannelState, Failure, channel_of
 from ckptkit.session import process_registry
-from ckptkit.session.output_to_log import move_to_log
+from ckptkit.session.orphaned_output import move_to_log
 
 _DUMP_SIGNAL = 5
 """The offset from SIGRTMIN of the signal that dumps stacks.

@@ -14,11 +14,11 @@ from ckptkit.position import RunPosition
 from ckptkit.run import events
 from ckptkit.run.journal import Journal
 from ckptkit.session.exactness import Exactness
-from ckptkit.session.loop_random_ops import FirstTurn
+from ckptkit.session.loop_random_check import FirstTurn
+from ckptkit.session.loop_turn import LoopTurn, begin, optimizers_of
 from ckptkit.session.phase import PhaseMachine, SessionPhase
 from ckptkit.session.position_and_metrics import RunProgress
 from ckptkit.session.reserve_snapshot import Holder, PartialTurn, Schedule, TurnReserve
-from ckptkit.session.turn_changes import LoopTurn, begin, optimizers_of
 
 
 class LoopProgress:

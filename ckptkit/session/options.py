@@ -41,8 +41,8 @@ from ckptkit.policies.anchor_policies import AdaptiveAnchors, AnchorPolicy
 from ckptkit.policies.even_spread import SpreadKeeps, SpreadSaves
 from ckptkit.preemption.policy import Preemption
 from ckptkit.restore.hyperparameter_comparison import check_changed
-from ckptkit.run.audit_instructions import instructions_of
 from ckptkit.run.audit_path_redirect import path_to_write
+from ckptkit.run.audit_settings import instructions_of
 from ckptkit.storage.files import FileSystem
 from ckptkit.tensorboard.event_file_repair import check_directory
 from ckptkit.tracking.hyperparameters import check_hparams

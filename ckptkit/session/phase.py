@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from enum import StrEnum
 
-from ckptkit.run.audit_instructions import HELD
+from ckptkit.run.audit_settings import HELD
 from ckptkit.session.stopwatch import Kind, Stopwatch
 
 

@@ -16,8 +16,8 @@ from ckptkit.log import logger
 from ckptkit.run import events
 from ckptkit.run.control_requests import ANY_ATTEMPT, ControlRequest, Mailbox
 from ckptkit.run.journal import Journal
-from ckptkit.session.failure_report import failure_of
 from ckptkit.session.launcher_client import LauncherClient, link
+from ckptkit.session.launcher_failure_report import failure_of
 from ckptkit.session.options import RunOptions
 from ckptkit.session.phase import PhaseMachine, SessionPhase
 from ckptkit.session.position_and_metrics import RunProgress

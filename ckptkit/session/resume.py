@@ -20,7 +20,7 @@ from ckptkit.restore.verification import (
 from ckptkit.run.checkpoint_catalog import Checkpoint
 from ckptkit.run.quarantine import quarantine
 from ckptkit.session.exactness import Exactness
-from ckptkit.session.hyperparameter_conflicts import HyperparameterConflicts
+from ckptkit.session.hyperparameter_resolution import HyperparameterConflicts
 from ckptkit.session.launcher_client import launcher_verdict
 from ckptkit.session.new_run import begin_new_run, named_values
 from ckptkit.session.options import RunOptions

@@ -11,7 +11,7 @@ from ckptkit.policies import Moment
 from ckptkit.position import RunPosition
 from ckptkit.run import events
 from ckptkit.run.manifest import Manifest
-from ckptkit.run.save_context import SaveContext
+from ckptkit.run.save_target import SaveContext
 from ckptkit.session.options import RunOptions
 from ckptkit.session.snapshot_writer import SnapshotTaker, SnapshotWriter, Taken
 from ckptkit.session.stopwatch import Stopwatch
@@ -22,7 +22,7 @@ from ckptkit.writing.checkpoint_writer import (
     CheckpointWriter,
     ForegroundWriter,
 )
-from ckptkit.writing.free_memory import available_bytes
+from ckptkit.writing.memory_headroom import available_bytes
 from ckptkit.writing.save_cost import CostMeter
 
 COPIES = 1.15

@@ -20,7 +20,7 @@ from ckptkit.mirror.mirror_settings import (
 )
 from ckptkit.mirror.obstore_client import ObstoreObjects
 from ckptkit.mirror.small_files import stored_seed
-from ckptkit.run.audit_instructions import instructions_of
+from ckptkit.run.audit_settings import instructions_of
 from ckptkit.run.checkpoint_catalog import list_checkpoints
 from ckptkit.run.seed_file import LARGEST_SEED, keep_seed, read_seed
 from ckptkit.session.directory_check import check_directory

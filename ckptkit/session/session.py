@@ -9,16 +9,16 @@ from functools import partial
 
 from ckptkit.position import RunPosition
 from ckptkit.run.checkpoint_catalog import Checkpoint
-from ckptkit.session.audit_pause import audit_pause
+from ckptkit.session.audit_breakpoint import audit_pause
 from ckptkit.session.closing import close_session
-from ckptkit.session.finished_runs import record_finished
-from ckptkit.session.opening import open_run
 from ckptkit.session.options import RunOptions
 from ckptkit.session.random_op_replacement import replace_draws
 from ckptkit.session.remote_control import RemoteControl
+from ckptkit.session.run_completion import record_finished
+from ckptkit.session.run_opening import open_run
 from ckptkit.session.session_base import SessionBase
 from ckptkit.session.snapshot_writer import Taken
-from ckptkit.session.tensorboard_hook import TensorBoardHook
+from ckptkit.session.tensorboard_consistency import TensorBoardHook
 from ckptkit.session.tracked_state import TrackedState
 from ckptkit.session.worker_team import WorkerTeam
 from ckptkit.workers.cluster import Alone, Cluster

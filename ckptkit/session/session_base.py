@@ -9,17 +9,17 @@ from typing import TYPE_CHECKING, Any
 from ckptkit.position import RunPosition
 from ckptkit.run.journal import Journal
 from ckptkit.session.exactness import Exactness
-from ckptkit.session.hyperparameter_conflicts import HyperparameterConflicts
+from ckptkit.session.hyperparameter_resolution import HyperparameterConflicts
 from ckptkit.session.loop_progress import LoopProgress
-from ckptkit.session.opening import OpenedRun
 from ckptkit.session.options import RunOptions
 from ckptkit.session.phase import PhaseMachine
 from ckptkit.session.position_and_metrics import RunProgress
 from ckptkit.session.resume import Resume
+from ckptkit.session.run_opening import OpenedRun
 from ckptkit.session.save_coordinator import SaveCoordinator
 from ckptkit.session.saver import Saver
 from ckptkit.session.stopping import Stopping
-from ckptkit.session.tensorboard_hook import TensorBoardHook
+from ckptkit.session.tensorboard_consistency import TensorBoardHook
 from ckptkit.session.tracked_state import TrackedState
 
 if TYPE_CHECKING:

@@ -12,7 +12,7 @@ from ckptkit.log import logger
 from ckptkit.position import RunPosition
 from ckptkit.run import events
 from ckptkit.run.manifest import Manifest
-from ckptkit.run.save_context import SaveContext
+from ckptkit.run.save_target import SaveContext
 from ckptkit.session.architecture_saver import ArchitectureSaver
 from ckptkit.session.options import RunOptions
 from ckptkit.session.size_log import log_size

@@ -17,7 +17,7 @@ from ckptkit.run import events
 from ckptkit.run.checkpoint_catalog import list_checkpoints
 from ckptkit.run.journal import Journal
 from ckptkit.session.options import RunOptions
-from ckptkit.session.output_to_log import TerminalOutput
+from ckptkit.session.orphaned_output import TerminalOutput
 from ckptkit.session.phase import PhaseMachine, SessionPhase
 from ckptkit.session.position_and_metrics import RunProgress
 from ckptkit.session.saver import Saver

@@ -22,7 +22,7 @@ from ckptkit.run.data_anchor_entry import AnchorEntry
 from ckptkit.run.launcher_channel import Failure
 from ckptkit.run.manifest import WORKER, Manifest, format_version
 from ckptkit.run.tensor_entry import TensorEntry, leaf_key
-from ckptkit.session.failure_report import error_of_first, failure_of
+from ckptkit.session.launcher_failure_report import error_of_first, failure_of
 from ckptkit.session.session_base import SessionBase
 from ckptkit.session.tensor_transfer import receive, send
 from ckptkit.tracking.snapshot import take_snapshot

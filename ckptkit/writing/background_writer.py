@@ -15,7 +15,7 @@ from ckptkit.log import logger
 from ckptkit.printable_text import sentence
 from ckptkit.process_hooks import AfterFork, AtExit, after_fork, at_exit
 from ckptkit.writing.checkpoint_writer import Job
-from ckptkit.writing.free_memory import return_freed_memory
+from ckptkit.writing.memory_headroom import return_freed_memory
 
 # For the fork and exit hooks at the end of this file. Weak references, so that a writer is deleted
 # with its manager.

@@ -32,10 +32,10 @@ from ckptkit.storage.files import NO_SPACE
 from ckptkit.writing.data_anchor_files import add_anchors, known_entry, note_written
 from ckptkit.writing.data_file_sync import WORTH_BYTES, DataFileSync
 from ckptkit.writing.incremental_bundle import PlannedBundle
-from ckptkit.writing.save_report import record_failure, record_save
+from ckptkit.writing.save_record import record_failure, record_save
 
 if TYPE_CHECKING:
-    from ckptkit.run.save_context import SaveContext
+    from ckptkit.run.save_target import SaveContext
     from ckptkit.tracking.snapshot import Snapshot
 
 TRANSIENT_ERRNOS = frozenset(

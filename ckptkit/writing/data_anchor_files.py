@@ -13,7 +13,7 @@ from ckptkit.errors import StorageError
 from ckptkit.run.checkpoint_catalog import Checkpoint
 from ckptkit.run.data_anchor_entry import AnchorEntry
 from ckptkit.run.manifest import FileEntry, Manifest
-from ckptkit.run.save_context import SaveContext
+from ckptkit.run.save_target import SaveContext
 from ckptkit.run.tensor_entry import TensorEntry
 from ckptkit.tracking.data_anchor import AnchorUse, DataAnchor
 from ckptkit.tracking.leaves import Tensors

@@ -20,7 +20,7 @@ from ckptkit.errors import StorageError
 from ckptkit.layout import PREFIX, CheckpointName
 from ckptkit.log import logger
 from ckptkit.run.manifest import FileEntry, Manifest
-from ckptkit.run.save_context import SaveContext
+from ckptkit.run.save_target import SaveContext
 from ckptkit.run.verify import file_entry
 from ckptkit.storage.files import NO_SPACE, storage_errors
 from ckptkit.tracking.snapshot import Snapshot

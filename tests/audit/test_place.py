@@ -12,8 +12,8 @@ from ckptkit.clock import SystemClock
 from ckptkit.errors import ConfigError
 from ckptkit.exports.version_directories import check_base
 from ckptkit.launcher.launch_history import LaunchHistory
-from ckptkit.run.audit_instructions import AuditInstructions, instructions_of, write_instructions
 from ckptkit.run.audit_path_redirect import path_to_read, path_to_write
+from ckptkit.run.audit_settings import AuditInstructions, instructions_of, write_instructions
 from ckptkit.run.stored_run import open_run
 from ckptkit.storage.files import FileSystem
 from tests.audit.conftest import bytes_of

@@ -20,9 +20,9 @@ from ckptkit.ownership.run_lock import RunLock
 from ckptkit.policies import KeepLatest, KeepPolicy
 from ckptkit.run.checkpoint_catalog import list_checkpoints
 from ckptkit.run.commit import begin_writing, commit
-from ckptkit.run.intact_checkpoints import CheckpointIndex
 from ckptkit.run.journal import next_attempt, start_journal
 from ckptkit.run.retention import retain
+from ckptkit.run.verification_cache import CheckpointIndex
 from ckptkit.storage.files import FileSystem
 from ckptkit.storage.operations import Operation, SyncDir, SyncFile
 from ckptkit.testing import FakeClock

@@ -23,8 +23,8 @@ from ckptkit.policies import KeepLatest
 from ckptkit.run.checkpoint_catalog import list_checkpoints
 from ckptkit.run.checkpoint_removal import remove_checkpoint
 from ckptkit.run.commit import begin_writing, commit
-from ckptkit.run.intact_checkpoints import CheckpointIndex
 from ckptkit.run.retention import retain
+from ckptkit.run.verification_cache import CheckpointIndex
 from ckptkit.storage.files import FileSystem
 from ckptkit.testing import FakeClock
 from tests.support.stored_run import manifest, start_attempt

@@ -22,18 +22,18 @@ from ckptkit.cli.owned_run import own_run
 from ckptkit.clock import SystemClock
 from ckptkit.layout import CheckpointName, RunLayout
 from ckptkit.ownership.claims import give_sign, list_claims
-from ckptkit.ownership.fence import write_fence
 from ckptkit.ownership.fenced_file_system import FencedFiles
+from ckptkit.ownership.late_checkpoint_fence import write_fence
 from ckptkit.ownership.machine_identity import Machine, this_machine
 from ckptkit.ownership.run_lock import LEASE_SECS, RunLock
 from ckptkit.policies import KeepLatest
 from ckptkit.run.checkpoint_catalog import list_checkpoints, list_shut_out
 from ckptkit.run.commit import begin_writing, commit
-from ckptkit.run.intact_checkpoints import CheckpointIndex
 from ckptkit.run.journal import start_journal
 from ckptkit.run.retention import retain
 from ckptkit.run.run_recovery import recover
 from ckptkit.run.set_aside import set_aside
+from ckptkit.run.verification_cache import CheckpointIndex
 from ckptkit.run.verify import verify
 from ckptkit.storage.files import FileSystem, storage_errors
 from ckptkit.storage.mounts import Mount, bucket_mount

@@ -12,10 +12,10 @@ from ckptkit.clock import SystemClock
 from ckptkit.run import events
 from ckptkit.run.checkpoint_catalog import list_checkpoints
 from ckptkit.run.commit import begin_writing, commit
-from ckptkit.run.intact_checkpoints import CheckpointIndex
 from ckptkit.run.journal import best_effort
 from ckptkit.run.journal_reader import read_journal
 from ckptkit.run.retention import retain
+from ckptkit.run.verification_cache import CheckpointIndex
 from ckptkit.storage.files import FileSystem, storage_errors
 from tests.support.stored_run import manifest, start_attempt
 

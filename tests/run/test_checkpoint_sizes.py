@@ -14,11 +14,11 @@ from ckptkit.run.checkpoint_catalog import Checkpoint
 from ckptkit.run.checkpoint_sizes import own_bytes
 from ckptkit.run.data_anchor_entry import AnchorEntry, anchor_file
 from ckptkit.run.events import SpaceShort
-from ckptkit.run.intact_checkpoints import CheckpointIndex
 from ckptkit.run.journal_reader import read_journal
 from ckptkit.run.manifest import FileEntry, ManifestHead
-from ckptkit.run.save_context import SaveContext
+from ckptkit.run.save_target import SaveContext
 from ckptkit.run.space_reclaim import expected_bytes, make_room
+from ckptkit.run.verification_cache import CheckpointIndex
 from ckptkit.storage.files import FileSystem
 from tests.support.stored_run import manifest, start_attempt
 

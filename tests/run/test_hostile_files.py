@@ -26,12 +26,12 @@ from ckptkit.run.checkpoint_catalog import list_checkpoints
 from ckptkit.run.checkpoint_removal import clean_up
 from ckptkit.run.commit import begin_writing, commit
 from ckptkit.run.fresh_start import is_known_label, this_life
-from ckptkit.run.intact_checkpoints import CheckpointIndex
 from ckptkit.run.journal import encode_line
 from ckptkit.run.journal_reader import MAX_LINE_BYTES, read_journal
 from ckptkit.run.manifest import encode, seal
 from ckptkit.run.pins import read_pins
 from ckptkit.run.retention import retain
+from ckptkit.run.verification_cache import CheckpointIndex
 from ckptkit.run.verify import verify
 from ckptkit.storage.files import open_regular, read_bounded
 from ckptkit.testing import FakeClock

@@ -22,11 +22,11 @@ from ckptkit.policies import Candidate, KeepPolicy, judge
 from ckptkit.run import events
 from ckptkit.run.checkpoint_catalog import list_checkpoints
 from ckptkit.run.commit import begin_writing, commit
-from ckptkit.run.intact_checkpoints import CheckpointIndex
 from ckptkit.run.journal_reader import read_journal
 from ckptkit.run.manifest import to_numbers
 from ckptkit.run.pins import Pin, pin
 from ckptkit.run.retention import retain, review
+from ckptkit.run.verification_cache import CheckpointIndex
 from ckptkit.run.verify import SMALL_BYTES
 from ckptkit.storage.files import FileSystem
 from tests.support.stored_run import manifest, start_attempt

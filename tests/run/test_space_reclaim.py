@@ -15,11 +15,11 @@ from ckptkit.ownership.reader_leases import held
 from ckptkit.policies import Candidate
 from ckptkit.run import events
 from ckptkit.run.checkpoint_catalog import list_checkpoints
-from ckptkit.run.intact_checkpoints import CheckpointIndex
 from ckptkit.run.journal_reader import read_journal
 from ckptkit.run.pins import Pin, pin
-from ckptkit.run.save_context import SaveContext
+from ckptkit.run.save_target import SaveContext
 from ckptkit.run.space_reclaim import expected_bytes, make_room
+from ckptkit.run.verification_cache import CheckpointIndex
 from ckptkit.storage.files import FileSystem, storage_errors
 from tests.support.stored_run import start_attempt
 

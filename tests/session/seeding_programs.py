@@ -14,7 +14,7 @@ import tensorflow as tf
 
 import ckptkit
 from ckptkit.layout import RunLayout
-from ckptkit.run.audit_instructions import ENVIRONMENT, AuditInstructions, write_instructions
+from ckptkit.run.audit_settings import ENVIRONMENT, AuditInstructions, write_instructions
 from ckptkit.run.seed_file import read_seed
 
 

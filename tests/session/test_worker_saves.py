@@ -13,8 +13,8 @@ from ckptkit.errors import BackgroundSaveError, ConfigError, StorageError, Worke
 from ckptkit.position import RunPosition
 from ckptkit.run.launcher_channel import Failure
 from ckptkit.session import worker_saves
-from ckptkit.session.failure_report import error_of_first
 from ckptkit.session.job_description import _comparable
+from ckptkit.session.launcher_failure_report import error_of_first
 from ckptkit.session.snapshot_writer import SnapshotWriter, Taken
 from ckptkit.session.worker_saves import PartCollector, PartSender
 from ckptkit.tracking.snapshot import Snapshot

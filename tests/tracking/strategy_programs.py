@@ -129,7 +129,7 @@ def made_later(directory: str) -> str:
 
 def counts_under_a_strategy() -> dict[str, Any]:
     """Return what the counters say about an optimizer whose variables are mirrored."""
-    from ckptkit.session import turn_changes
+    from ckptkit.session import loop_turn
     from ckptkit.tracking import hyperparameters
 
     two_devices()
@@ -138,7 +138,7 @@ def counts_under_a_strategy() -> dict[str, Any]:
         made.optimizer.build(made.trainable_variables)
     state = {"model": made}
     hyperparameters.remember_optimizers(hyperparameters.configured_values(state))
-    turn = turn_changes.begin(ckptkit.RunPosition(), turn_changes.optimizers_of(state))
+    turn = loop_turn.begin(ckptkit.RunPosition(), loop_turn.optimizers_of(state))
     before = turn.has_trained()
     made.optimizer.iterations.assign_add(3)
     return {

@@ -16,7 +16,7 @@ import ckptkit
 from ckptkit.policies import Moment
 from ckptkit.position import RunPosition
 from ckptkit.preemption.emergency import decide
-from ckptkit.writing.free_memory import available_bytes
+from ckptkit.writing.memory_headroom import available_bytes
 from ckptkit.writing.save_cost import CostMeter
 
 secs = st.floats(0.0, 100.0)

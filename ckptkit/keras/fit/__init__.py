@@ -1,1 +1,1 @@
-"""The parts that handle one `model.fit`: `fit_opening` makes them, and `fit_events` calls them."""
+"""The parts of one `model.fit`: `fit_opening` makes them, and `fit_event_dispatch` calls them."""

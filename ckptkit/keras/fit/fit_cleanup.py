@@ -14,7 +14,7 @@ from collections.abc import Callable
 from typing import Any
 
 from ckptkit.keras.fit.fit_stage import FitStage, FitStages
-from ckptkit.keras.hidden_callbacks import OtherCallbacks, stop_iteration_error
+from ckptkit.keras.user_callbacks import OtherCallbacks, stop_iteration_error
 from ckptkit.manager import CheckpointManager
 from ckptkit.session import process_registry
 from ckptkit.session.session import Session

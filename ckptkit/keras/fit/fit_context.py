@@ -10,7 +10,7 @@ from ckptkit.keras.fit.captured_variables import CapturedVariables
 from ckptkit.keras.fit.fit_cleanup import FitCleanup
 from ckptkit.keras.fit.fit_stage import FitStages
 from ckptkit.keras.fit.fit_state import FitState
-from ckptkit.keras.hidden_callbacks import OtherCallbacks
+from ckptkit.keras.user_callbacks import OtherCallbacks
 from ckptkit.session.session import Session
 from ckptkit.session.snapshot_writer import Taken
 from ckptkit.tracking.state_check import unbuilt_parts

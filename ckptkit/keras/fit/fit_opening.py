@@ -8,16 +8,16 @@ from typing import Any
 
 from ckptkit.compat import keras_fit, tf_random
 from ckptkit.export.export_spec import ExportSpec
-from ckptkit.keras.fit.evaluation_function import EvaluationFunction
+from ckptkit.keras.fit.evaluation_stop import EvaluationFunction
 from ckptkit.keras.fit.fit_cleanup import FitCleanup, FitExitWatch
 from ckptkit.keras.fit.fit_context import FitContext
-from ckptkit.keras.fit.fit_events import FitEvents
+from ckptkit.keras.fit.fit_event_dispatch import FitEvents
 from ckptkit.keras.fit.fit_stage import FitStage, FitStages
 from ckptkit.keras.fit.fit_start_decision import begin_fit, check_run, with_direction
 from ckptkit.keras.fit.fit_state import state_at_beginning
-from ckptkit.keras.fit.train_function import TrainFunction
+from ckptkit.keras.fit.train_step_boundary import TrainFunction
 from ckptkit.keras.fit.training_end import TrainingEnd
-from ckptkit.keras.hidden_callbacks import OtherCallbacks
+from ckptkit.keras.user_callbacks import OtherCallbacks
 from ckptkit.manager import CheckpointManager
 from ckptkit.session.phase import SessionPhase
 

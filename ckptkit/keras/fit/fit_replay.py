@@ -32,8 +32,8 @@ from ckptkit.data.iterator_state import (
 )
 from ckptkit.data.shuffle_counters import OrderCounters, counters_of
 from ckptkit.data.start_orders import StartOrders
-from ckptkit.keras.fit.epochs_without_data import PastEpochs
 from ckptkit.keras.fit.fit_position import EpochPass, FitPosition
+from ckptkit.keras.fit.past_epochs import PastEpochs
 
 
 class TrainReplay:

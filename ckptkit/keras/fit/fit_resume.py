@@ -14,8 +14,7 @@ from ckptkit.compat import keras_fit, keras_models
 from ckptkit.data.iterator_position import OTHER_ORDER, EarlierDraws
 from ckptkit.data.iterator_state import batches_of, describe
 from ckptkit.errors import ConfigError
-from ckptkit.keras.early_stop import renew_patience
-from ckptkit.keras.fit.epochs_without_data import epochs_left_out
+from ckptkit.keras.early_stop_record import renew_patience
 from ckptkit.keras.fit.fit_context import FitContext
 from ckptkit.keras.fit.fit_position import (
     EPOCH_END,
@@ -28,6 +27,7 @@ from ckptkit.keras.fit.fit_position import (
 )
 from ckptkit.keras.fit.fit_replay import EvaluationReplay, TrainReplay
 from ckptkit.keras.fit.fit_stage import FitStage
+from ckptkit.keras.fit.past_epochs import epochs_left_out
 from ckptkit.keras.fit.redrawn_batches import (
     batches_from_start,
     reason_not_countable,

@@ -7,18 +7,18 @@ from typing import Any
 
 from ckptkit.compat import keras_fit, keras_models
 from ckptkit.export.export_spec import ExportSpec
-from ckptkit.keras.early_stop import EarlyStop
-from ckptkit.keras.finished_fit_check import (
-    check_not_finished_by_another,
-    check_not_just_finished,
-    finished_in_words,
-)
-from ckptkit.keras.fit.finished_fit_passes import make_skipped_passes, note_skipped_passes
+from ckptkit.keras.early_stop_record import EarlyStop
 from ckptkit.keras.fit.fit_context import FitContext
 from ckptkit.keras.fit.fit_position import FitPosition
 from ckptkit.keras.fit.fit_resume import FitResume, start_resume
 from ckptkit.keras.fit.fit_stage import FitStage
 from ckptkit.keras.fit.new_fit_position import new_fit_position
+from ckptkit.keras.fit.skipped_fit_shuffles import make_skipped_passes, note_skipped_passes
+from ckptkit.keras.repeated_fit_check import (
+    check_not_finished_by_another,
+    check_not_just_finished,
+    finished_in_words,
+)
 from ckptkit.keras.same_training_check import (
     check_same_training,
     configured_in_code,

@@ -13,7 +13,7 @@ from ckptkit.data.iterator_state import IteratorLeaf
 from ckptkit.keras.fit.captured_variables import CapturedVariables
 from ckptkit.keras.fit.fit_position import EPOCH_END, EVALUATION, FitPosition, position_to_state
 from ckptkit.keras.fit.plain_logs import plain_logs
-from ckptkit.keras.hidden_callbacks import OtherCallbacks
+from ckptkit.keras.user_callbacks import OtherCallbacks
 from ckptkit.policies.anchor_policies import AnchorPolicy
 from ckptkit.position import RunPosition
 from ckptkit.run.manifest import DATA

@@ -11,18 +11,18 @@ from collections.abc import Mapping
 from typing import Any
 
 from ckptkit.export.export_spec import ExportSpec
-from ckptkit.keras.early_stop import EarlyStop, judges_model
-from ckptkit.keras.finished_fit_check import note_finished_model
+from ckptkit.keras.early_stop_record import EarlyStop, judges_model
 from ckptkit.keras.fit.fit_context import FitContext
 from ckptkit.keras.fit.fit_position import BATCH_END, EPOCH_END, STEP
 from ckptkit.keras.fit.fit_stage import FitStage
 from ckptkit.keras.fit.plain_logs import not_finite
 from ckptkit.keras.fit.publish_model import publish
+from ckptkit.keras.repeated_fit_check import note_finished_model
 from ckptkit.log import logger
 from ckptkit.restore.newest_checkpoint import DivergedError
 from ckptkit.run.checkpoint_catalog import Checkpoint
-from ckptkit.session.finished_runs import note_found_finished, note_trained_to_end
 from ckptkit.session.phase import SessionPhase
+from ckptkit.session.run_completion import note_found_finished, note_trained_to_end
 from ckptkit.session.snapshot_writer import Taken
 
 

@@ -13,7 +13,7 @@ from ckptkit.run.events import (
     checkpoint_events,
     launcher_events,
     mirror_events,
-    stop_events,
+    request_events,
     training_events,
 )
 from ckptkit.run.events.checkpoint_events import *  # noqa: F403
@@ -21,7 +21,7 @@ from ckptkit.run.events.event import EVENT_VERSION as EVENT_VERSION
 from ckptkit.run.events.event import Event as Event
 from ckptkit.run.events.launcher_events import *  # noqa: F403
 from ckptkit.run.events.mirror_events import *  # noqa: F403
-from ckptkit.run.events.stop_events import *  # noqa: F403
+from ckptkit.run.events.request_events import *  # noqa: F403
 from ckptkit.run.events.training_events import *  # noqa: F403
 
 EVENTS: dict[str, type[Event]] = {
@@ -30,7 +30,7 @@ EVENTS: dict[str, type[Event]] = {
         training_events,
         checkpoint_events,
         mirror_events,
-        stop_events,
+        request_events,
         launcher_events,
     )
     for cls in vars(subject).values()

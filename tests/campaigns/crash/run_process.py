@@ -21,12 +21,12 @@ from ckptkit.run.checkpoint_catalog import Checkpoint, list_checkpoints
 from ckptkit.run.checkpoint_state_file import write_state_file
 from ckptkit.run.commit import begin_writing, commit
 from ckptkit.run.fresh_start import make_checkpoints
-from ckptkit.run.intact_checkpoints import CheckpointIndex
 from ckptkit.run.journal import DeferredJournal, Journal, best_effort, next_attempt
 from ckptkit.run.manifest import Manifest, StateEntry, decode
 from ckptkit.run.retention import retain
 from ckptkit.run.run_recovery import recover
 from ckptkit.run.set_aside import set_aside
+from ckptkit.run.verification_cache import CheckpointIndex
 from ckptkit.run.verify import verify
 from ckptkit.storage.files import FileSystem, storage_errors
 from ckptkit.storage.operations import (

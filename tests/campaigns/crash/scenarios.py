@@ -19,11 +19,11 @@ from ckptkit.policies import KeepLatest
 from ckptkit.run.checkpoint_catalog import list_checkpoints
 from ckptkit.run.checkpoint_removal import remove_checkpoint
 from ckptkit.run.fresh_start import set_aside_earlier_lives
-from ckptkit.run.intact_checkpoints import CheckpointIndex
 from ckptkit.run.journal import Journal
 from ckptkit.run.retention import remove, review
 from ckptkit.run.rollback import roll_back
 from ckptkit.run.set_aside import set_aside
+from ckptkit.run.verification_cache import CheckpointIndex
 from ckptkit.testing import FakeClock
 from tests.campaigns.crash import exports
 from tests.campaigns.crash import tensorboard_logs as logs

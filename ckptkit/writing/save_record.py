@@ -8,7 +8,7 @@ from ckptkit.run.checkpoint_sizes import own_bytes
 from ckptkit.run.events import Saved as SavedEvent
 from ckptkit.run.events import SaveFailed
 from ckptkit.run.manifest import Manifest
-from ckptkit.run.save_context import SaveContext
+from ckptkit.run.save_target import SaveContext
 
 
 def record_save(

@@ -17,14 +17,14 @@ from ckptkit.layout import CheckpointName, RunLayout
 from ckptkit.policies import Candidate
 from ckptkit.run.checkpoint_catalog import Checkpoint, list_checkpoints
 from ckptkit.run.commit import begin_writing, commit
-from ckptkit.run.intact_checkpoints import RECHECKS, CheckpointIndex, Finding
 from ckptkit.run.journal import Journal
 from ckptkit.run.manifest import Manifest
 from ckptkit.run.pins import Pin, pin
 from ckptkit.run.retention import retain, review
-from ckptkit.run.save_context import SaveContext
+from ckptkit.run.save_target import SaveContext
 from ckptkit.run.set_aside import set_aside
 from ckptkit.run.space_reclaim import make_room
+from ckptkit.run.verification_cache import RECHECKS, CheckpointIndex, Finding
 from ckptkit.run.verify import SMALL_BYTES
 from ckptkit.storage.files import FileSystem
 from tests.support.stored_run import manifest, start_attempt

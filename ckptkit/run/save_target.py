@@ -6,9 +6,9 @@ from dataclasses import dataclass, field
 
 from ckptkit.policies import KeepPolicy
 from ckptkit.run.commit import Permit
-from ckptkit.run.intact_checkpoints import CheckpointIndex
 from ckptkit.run.journal import Journal
 from ckptkit.run.save_lines import SaveLines
+from ckptkit.run.verification_cache import CheckpointIndex
 from ckptkit.storage.files import FileSystem
 
 

@@ -5,13 +5,13 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from ckptkit.keras.fit.evaluation_function import EvaluationFunction
+from ckptkit.keras.fit.evaluation_stop import EvaluationFunction
 from ckptkit.keras.fit.fit_context import FitContext
 from ckptkit.keras.fit.fit_position import EpochPass
 from ckptkit.keras.fit.fit_resume import FitResume
 from ckptkit.keras.fit.fit_stage import FitStage
 from ckptkit.keras.fit.plain_logs import named_logs
-from ckptkit.keras.fit.train_function import TrainFunction
+from ckptkit.keras.fit.train_step_boundary import TrainFunction
 from ckptkit.keras.fit.training_end import TrainingEnd
 from ckptkit.position import RunPosition
 

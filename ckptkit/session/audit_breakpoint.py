@@ -8,7 +8,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from ckptkit.layout import RunLayout
-from ckptkit.run.audit_instructions import AuditInstructions, instructions_of
+from ckptkit.run.audit_settings import AuditInstructions, instructions_of
 from ckptkit.run.checkpoint_catalog import list_checkpoints
 from ckptkit.session.launcher_client import link
 from ckptkit.session.phase import PhaseMachine, SessionPhase

@@ -9,7 +9,7 @@ from typing import Any
 
 from ckptkit.keras import csv_rows, open_callback_files
 from ckptkit.keras.callback_state import CallbackStates
-from ckptkit.keras.observed_callbacks import ObservedCallbacks
+from ckptkit.keras.stopping_callback import ObservedCallbacks
 from ckptkit.layout import RunLayout
 from ckptkit.run.journal import Journal
 from ckptkit.run.journal_reader import read_journal

@@ -5,11 +5,11 @@ from __future__ import annotations
 from typing import Any
 
 from ckptkit.errors import ConfigError
-from ckptkit.keras.early_stop import EarlyStop
+from ckptkit.keras.early_stop_record import EarlyStop
 from ckptkit.layout import TRIAL, RunLayout
 from ckptkit.run.checkpoint_catalog import Checkpoint
 from ckptkit.run.manifest import Manifest
-from ckptkit.session.finished_runs import (
+from ckptkit.session.run_completion import (
     is_finished_by_others,
     is_trained_to_end_here,
     note_finished,

@@ -12,7 +12,7 @@ from typing import Any
 import tensorflow as tf
 
 from ckptkit.keras.fit.fit_context import FitContext
-from ckptkit.keras.fit.fit_random_ops import run_first_step
+from ckptkit.keras.fit.fit_random_check import run_first_step
 from ckptkit.keras.fit.fit_resume import FitResume
 from ckptkit.keras.fit.fit_stage import FitStage
 from ckptkit.keras.fit.plain_logs import named_logs

@@ -13,7 +13,7 @@ from ckptkit.layout import CheckpointName, RunLayout
 from ckptkit.run import events
 from ckptkit.run.commit import begin_writing, commit
 from ckptkit.run.fresh_start import set_aside_earlier_lives
-from ckptkit.run.fresh_start_labels import fresh_start_labels
+from ckptkit.run.fresh_start_history import fresh_start_labels
 from ckptkit.run.journal_reader import decode_line, read_journal
 from ckptkit.testing import FakeClock
 from tests.support.disks import Unsynced

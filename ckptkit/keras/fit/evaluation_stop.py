@@ -10,7 +10,7 @@ from ckptkit.keras.fit.fit_position import EVALUATION, STEP, EpochPass
 from ckptkit.keras.fit.fit_resume import FitResume
 from ckptkit.keras.fit.fit_stage import FitStage
 from ckptkit.keras.fit.plain_logs import named_logs
-from ckptkit.keras.fit.train_function import DATA_ENDED
+from ckptkit.keras.fit.train_step_boundary import DATA_ENDED
 from ckptkit.session.phase import SessionPhase
 from ckptkit.session.snapshot_writer import Taken
 

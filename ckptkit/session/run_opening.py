@@ -14,10 +14,10 @@ from ckptkit.run.fresh_start import (
     make_checkpoints,
     set_aside_earlier_lives,
 )
-from ckptkit.run.intact_checkpoints import CheckpointIndex
 from ckptkit.run.journal import DeferredJournal, next_attempt
 from ckptkit.run.run_recovery import recover, shut_out_the_silent
-from ckptkit.run.save_context import SaveContext
+from ckptkit.run.save_target import SaveContext
+from ckptkit.run.verification_cache import CheckpointIndex
 from ckptkit.session.attempt_description import attempt_started
 from ckptkit.session.directory_check import check_directory
 from ckptkit.session.initial_source_check import check_source_elsewhere
