@@ -59,13 +59,16 @@ class CheckpointManager(TrainingLoops, ManagedRun):
         >>> import ckptkit, tensorflow as tf
         >>> weight = tf.Variable(0.0)
         >>> manager = ckptkit.CheckpointManager(
-        ...     "runs/new", state={"weight": weight}, save=ckptkit.EveryNSteps(2)
+        ...     "runs/new",
+        ...     state={"weight": weight},
+        ...     save=ckptkit.EveryNSteps(2),
+        ...     keep=ckptkit.KeepLatest(2),
         ... )
         >>> with manager:
         ...     for step in manager.steps(5):
         ...         manager.log(weight=weight.assign_add(1.0))
         >>> manager.all_steps
-        [2, 4, 5]
+        [4, 5]
     """
 
     def __init__(
