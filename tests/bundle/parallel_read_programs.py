@@ -34,7 +34,7 @@ def written(directory: str, seed: int) -> tuple[Path, dict[str, tuple[TensorEntr
         key = f"value/variables/{number}"
         entry = TensorEntry(key=key, kind="variable", path=key, shape=(size,), dtype=kind)
         tensors[key] = (entry, value)
-    tensor_bundle.write_tensors(SimpleNamespace(tensors=tensors), Path(directory), 3)
+    tensor_bundle.write_tensors(SimpleNamespace(tensors=tensors), Path(directory), 3, {})
     return Path(directory) / "ckpt-3", tensors
 
 
@@ -62,9 +62,11 @@ def groups(directory: str, seed: int) -> list[Any]:
     counted = mock.patch.object(tensor_read, "start_thread", side_effect=started)
     cores = mock.patch.object(tensor_read.os, "cpu_count", return_value=4)
     with counted as starts, cores:
+        count = []
         for size in (1, 100, 3000, 1 << 30):
+            before = starts.call_count
             read(size)
-    count = starts.call_count
+            count.append(starts.call_count - before)
     for results in (
         [ThreadRefusedError("no")],
         [started(lambda: None, "ckptkit-read-x"), ThreadRefusedError("no")],

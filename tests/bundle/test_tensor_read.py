@@ -9,7 +9,10 @@ def test_groups_of_any_size_give_the_same_values(tf_call, tmp_path, seed):
     """Also if the system refuses the first thread, or the second one."""
     same, started, left = tf_call(PROGRAMS + "groups", str(tmp_path), seed).check().result
     assert same == [True] * 6
-    assert started == 9, "three for each reading of several groups, and none for a single group"
+    # The random sizes may make fewer than four groups of 3,000 bytes.
+    assert started[:2] == [3, 3]
+    assert 1 <= started[2] <= 3
+    assert started[3] == 0, "a single group needs no thread"
     assert left == []
 
 
