@@ -11,6 +11,7 @@ import tensorflow as tf
 from ckptkit.errors import ConfigError, RunLockedError
 from ckptkit.manager.checkpoint_manager import CheckpointManager
 from ckptkit.manager.noted_restores import note_restores
+from ckptkit.mirror.mirror_settings import mirror_in_place
 from ckptkit.policies import KeepEveryNHours, KeepEveryNSteps, KeepLatest, KeepPolicy
 from ckptkit.position import whole_number
 from ckptkit.session.directory_check import check_directory
@@ -18,6 +19,7 @@ from ckptkit.session.options import ManagerOptions, layout_of
 from ckptkit.session.unrestored_start import begin_without_restore
 from ckptkit.tracking.checkpoint_objects import objects_of
 from ckptkit.tracking.state_check import ensure_built
+from ckptkit.tracking.strategy_check import job_strategy
 
 
 class TensorFlowManager(tf.train.CheckpointManager):
@@ -83,10 +85,12 @@ class TensorFlowManager(tf.train.CheckpointManager):
             raise ConfigError("checkpoint_interval counts step_counter. Pass step_counter too.")
         _check_options(options, max_to_keep, keep_checkpoint_every_n_hours)
         options["background"] = False
-        options.setdefault("keep", _keep(max_to_keep, keep_checkpoint_every_n_hours))
+        if options.get("keep") is None:
+            options["keep"] = _keep(max_to_keep, keep_checkpoint_every_n_hours)
         self._manager = CheckpointManager(directory, checkpoint, **options)
-        # Before training: the first save would be too late to learn it.
-        check_directory(layout_of(directory))
+        # Before training: the first save would be too late to learn it. A URL names no directory.
+        if mirror_in_place(directory) is None:
+            check_directory(layout_of(directory))
         self._checkpoint, self._init_fn = checkpoint, init_fn
         self._step_counter, self._interval = step_counter, checkpoint_interval
         self._last_step: int | None = None
@@ -131,6 +135,7 @@ class TensorFlowManager(tf.train.CheckpointManager):
                 `checkpoint.restore(manager.latest_checkpoint)`.
             CheckpointError: As `CheckpointManager.restore_or_initialize`.
         """
+        self._check_alone()
         try:
             position = self._manager.restore_or_initialize()
         except RunLockedError as error:
@@ -229,6 +234,7 @@ class TensorFlowManager(tf.train.CheckpointManager):
         """Open the run, if a program has restored it by `checkpoint.restore` or begins it."""
         if self._manager.is_open:
             return
+        self._check_alone()
         newest = self.latest_checkpoint
         if newest is not None and not self._holds(newest):
             raise self._not_restored(newest)
@@ -239,6 +245,14 @@ class TensorFlowManager(tf.train.CheckpointManager):
         except BaseException as error:
             self._manager.close_session(error)
             raise
+
+    def _check_alone(self) -> None:
+        if job_strategy(objects_of(self._checkpoint)) is not None:
+            raise ConfigError(
+                "TensorFlowManager is not supported for several workers. Use "
+                "ckptkit.CheckpointManager(directory, checkpoint), which saves on worker 0 what "
+                "all of them have."
+            )
 
     def _holds(self, prefix: str) -> bool:
         return bool(self._held) and os.path.realpath(self._held) == os.path.realpath(prefix)

@@ -117,7 +117,7 @@ class MirrorSession:
             mirror.small_files,
             mirror.holder,
             journal,
-            self._settings.keep or keep,
+            keep if self._settings.keep is None else self._settings.keep,
             mirror.unsent,
         )
         resources.callback(self._close)

@@ -71,8 +71,12 @@ class SmallFiles:
             self._upload(_SEED, signature)
         self.check_seed()
 
-    def upload(self) -> None:
+    def upload(self, *, own_journal: bool = True) -> None:
         """Upload what has changed since the last time, and delete pins that were removed.
+
+        Args:
+            own_journal: whether the journal of this attempt is uploaded, too. It is sent whole, and
+                grows with each save.
 
         The journal of this attempt and the pins are replaced. A journal of another attempt is
         replaced only by one that continues it. Every other file is created once. So neither a
@@ -83,6 +87,8 @@ class SmallFiles:
         """
         found = self._found()
         for path, signature in found.items():
+            if path == self._own_journal and not own_journal:
+                continue
             if self._sent.get(path) != signature:
                 self._upload(path, signature)
         for path in [path for path in self._sent if path not in found]:

@@ -72,6 +72,7 @@ class Uploader:
         unsent: frozenset[CheckpointName],
     ) -> None:
         self._layout, self._commits, self._small_files = layout, commits, small_files
+        self._journal_sent = -SYNC_SECS
         self._claim, self._journal, self._policy = claim, journal, policy
         self._unsent, self._skipped = unsent, set(unsent)
         self._damage: dict[CheckpointName, CorruptCheckpointError] = {}
@@ -262,11 +263,19 @@ class Uploader:
             passed.add(missing[0].name)
             self._upload(missing[0])
             self._remove()
-            self._small_files.upload()
+            self._small_files.upload(own_journal=self._is_journal_due())
             if self._over.is_set():
                 return
         self._remove()
-        self._small_files.upload()
+        self._small_files.upload(own_journal=self._is_journal_due())
+
+    def _is_journal_due(self) -> bool:
+        """Return whether the journal is uploaded now: about once a minute, because it is large."""
+        now = time.monotonic()
+        if now - self._journal_sent < SYNC_SECS / 2:
+            return False
+        self._journal_sent = now
+        return True
 
     def _remove(self) -> None:
         for name, reason in to_remove(self._policy, self._stored(), self._protected()).items():

@@ -23,6 +23,7 @@ from ckptkit.policies.anchor_policies import AnchorPolicy, PositionCosts, Positi
 from ckptkit.run.launcher_channel import Failure
 from ckptkit.session.job_connection import joined
 from ckptkit.session.job_description import describe_job
+from ckptkit.session.job_option_check import check_job_options, check_no_request
 from ckptkit.session.launcher_failure_report import error_of_first, failure_of
 from ckptkit.session.options import RunOptions
 from ckptkit.session.private_directory import private_directory
@@ -67,6 +68,7 @@ def start_session(options: RunOptions) -> Session:
     if strategy is None:
         _check_alone(os.environ)
         return Session(options).start()
+    check_job_options(options)
     cluster, pulse = joined(strategy)
 
     def leave() -> None:
@@ -100,6 +102,7 @@ def _compare(cluster: Cluster, options: RunOptions, strategy: Any) -> None:
 
 def _open_first(options: RunOptions, cluster: Cluster, leave: Callable[[], None]) -> Session:
     try:
+        check_no_request(options)
         session = Session(options, cluster).start(leave)
     except Exception as error:
         cluster.put("opened", msgspec.json.encode(_Opened(failure=failure_of(error))))

@@ -23,9 +23,12 @@ def with_directions(options: RunOptions) -> RunOptions:
     Raises:
         ConfigError: If a direction was not given and cannot be inferred.
     """
-    directions = directions_in(options.state)
+    directions, mirror = directions_in(options.state), options.mirror
+    if mirror is not None and mirror.keep is not None:
+        mirror = replace(mirror, keep=mirror.keep.with_directions(directions))
     return replace(
         options,
+        mirror=mirror,
         save=options.save.with_directions(directions),
         keep=options.keep.with_directions(directions),
     )

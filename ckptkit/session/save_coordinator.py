@@ -344,8 +344,8 @@ class SaveCoordinator:
 
     @property
     def unwritten(self) -> Taken | None:
-        """See `Saver.unwritten`."""
-        return self.saver.unwritten
+        """See `Saver.unwritten`; None in a job, because no worker saves alone."""
+        return None if self.saver.is_shared else self.saver.unwritten
 
     def is_saved(self, at: RunPosition) -> bool:
         """Return whether a position is already saved; waits for the writer."""

@@ -6,7 +6,7 @@ from contextlib import ExitStack
 
 import pytest
 
-from ckptkit.errors import RunLockedError, StorageError
+from ckptkit.errors import ConfigError, RunLockedError, StorageError
 from ckptkit.layout import RunLayout
 from ckptkit.mirror.mirror_session import MirrorSession
 from ckptkit.mirror.mirror_settings import Mirror
@@ -14,6 +14,10 @@ from ckptkit.mirror.obstore_client import _with_timeout
 from ckptkit.mirror.store_claim import StoreClaimHolder, wait_until_free
 from ckptkit.mirror.store_layout import alive_key
 from ckptkit.ownership.run_lock import RunLock
+from ckptkit.policies import KeepBest, KeepLatest
+from ckptkit.run.journal import Journal
+from ckptkit.session.monitor_directions import with_directions
+from ckptkit.session.options import make_options
 from ckptkit.testing import FakeClock
 from tests.mirror.store_lives import URL, Life, UnsyncedFiles, end, live
 from tests.support.memory_objects import MemoryBucket, MemoryObjects
@@ -119,3 +123,24 @@ def test_settings_of_the_user_go_before_the_timeout():
         "client_options": {"timeout": "300 seconds", "allow_http": True}
     }
     assert _with_timeout({"timeout": "5 seconds"}) == {"timeout": "5 seconds"}
+
+
+def test_the_store_has_a_policy_of_its_own(new_directory):
+    """Through the session, as `Mirror(keep=...)` gives it."""
+    layout, files, clock = RunLayout(new_directory()), UnsyncedFiles(), FakeClock()
+    settings = Mirror(URL, keep=KeepLatest(1))
+    session = MirrorSession(settings, layout, files, clock, MemoryObjects(MemoryBucket()))
+    session.look()
+    files.make_dir(layout.checkpoints)
+    lock = RunLock(files, layout, clock, at_least=1)
+    with ExitStack() as resources:
+        resources.callback(lock.release)
+        session.claim(lock.number, resources)
+        session.start(Journal(files, layout, 1, clock), KeepLatest(3), resources)
+        assert session._uploader._policy == KeepLatest(1)
+
+
+def test_a_policy_of_the_store_needs_a_direction_too(tmp_path):
+    options = make_options(tmp_path / "run", {}, mirror=Mirror(URL, keep=KeepBest("reward")))
+    with pytest.raises(ConfigError, match="reward"):
+        with_directions(options)
