@@ -16,6 +16,7 @@ from ckptkit.manager.argument_checks import (
     check_durable,
     check_no_template,
     check_not_in_function,
+    check_step,
     number_to_save,
     objects_check,
     state_argument,
@@ -329,6 +330,7 @@ class CheckpointManager(TrainingLoops, ManagedRun):
         """
         check_not_in_function("maybe_save")
         session = self._slot.opened()
+        session.loop.advance_to(check_step(step), metrics)
         due = session.save_if_due()
         session.loop.between_turns()
         return due

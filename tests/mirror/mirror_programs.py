@@ -63,7 +63,12 @@ def fit(
     mirror = ckptkit.Mirror(url, takeover_secs=1, options=options) if url else None
     callbacks = [
         ckptkit.CheckpointCallback(
-            run, save=ckptkit.EveryNSteps(2), export=False, exact="require", mirror=mirror
+            run,
+            save=ckptkit.EveryNSteps(2),
+            keep=ckptkit.KeepLatest(2),
+            export=False,
+            exact="require",
+            mirror=mirror,
         )
     ]
     if kill_at >= 0:
@@ -89,7 +94,9 @@ def loop(run: str, url: str | None, steps: int) -> dict[str, Any]:
     """
     weight = tf.Variable(0.0)
     seen = []
-    manager = ckptkit.CheckpointManager(run, {"weight": weight}, mirror=url)
+    manager = ckptkit.CheckpointManager(
+        run, {"weight": weight}, mirror=url, keep=ckptkit.KeepLatest(2)
+    )
     with manager:
         for step in manager.steps(steps):
             weight.assign_add(1.0)
@@ -158,7 +165,9 @@ def loses_the_server(run: str, url: str, server: int, required: bool, steps: int
     """
     weight = tf.Variable(0.0)
     mirror = ckptkit.Mirror(url, required=required, takeover_secs=1)
-    manager = ckptkit.CheckpointManager(run, {"weight": weight}, mirror=mirror)
+    manager = ckptkit.CheckpointManager(
+        run, {"weight": weight}, mirror=mirror, keep=ckptkit.KeepLatest(2)
+    )
     error = ""
     try:
         with manager:
@@ -198,7 +207,9 @@ def sleeps(run: str, url: str) -> str:
     """Save one step, stop this whole process, and save another one when it wakes up."""
     weight = tf.Variable(0.0)
     mirror = ckptkit.Mirror(url, takeover_secs=1)
-    manager = ckptkit.CheckpointManager(run, {"weight": weight}, mirror=mirror)
+    manager = ckptkit.CheckpointManager(
+        run, {"weight": weight}, mirror=mirror, keep=ckptkit.KeepLatest(2)
+    )
     try:
         with manager:
             for step in manager.steps(4):
@@ -214,7 +225,9 @@ def sleeps(run: str, url: str) -> str:
 def restored(run: str, url: str) -> dict[str, Any]:
     """Restore the newest checkpoint; return its step and the weight."""
     weight = tf.Variable(0.0)
-    manager = ckptkit.CheckpointManager(run, {"weight": weight}, mirror=url)
+    manager = ckptkit.CheckpointManager(
+        run, {"weight": weight}, mirror=url, keep=ckptkit.KeepLatest(2)
+    )
     try:
         step = manager.restore().step
         manager.close()

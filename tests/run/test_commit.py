@@ -55,10 +55,8 @@ def test_data_then_manifest_then_entries_then_the_name(layout, files):
     recording = Recording()
     directory = begin_writing(files, layout, 1)
     (directory / "ckpt-100.index").write_bytes(b"x")
-    (directory / "checkpoint").write_bytes(b"the state file that TensorFlow writes there")
     commit(recording, layout, manifest())
     assert recording.done == [
-        "remove_file checkpoint",
         "sync_file ckpt-100.index",
         "create manifest.json",
         "sync_dir .writing-1",
@@ -107,7 +105,6 @@ def test_damage_is_found(save, layout, damage, said):
 @pytest.mark.parametrize(
     "step",
     [
-        "remove_file checkpoint",
         "sync_file ckpt-100.index",
         "create manifest.json",
         "sync_dir .writing-1",

@@ -139,7 +139,7 @@ def failed_save(directory: str, error: str, where: str) -> dict[str, Any]:
 
 def failed_in_fit(directory: str) -> dict[str, Any]:
     """The next batch is told."""
-    files = Broken(ERRORS["EIO"])
+    files = Broken(ERRORS["EACCES"])
     model = tiny_model()
     manager = ckptkit.CheckpointManager(
         directory, {"model": model}, save=ckptkit.EveryNSteps(5), files=files
