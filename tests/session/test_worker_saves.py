@@ -38,11 +38,11 @@ class Writing(SnapshotWriter):
 
     def __init__(self, collector: PartCollector, ends: BaseException | None) -> None:
         self.collector, self._ends = collector, ends
-        self.unsaved, self._no_space = None, None
+        self.unsaved, self._refused = None, None
 
     def _write(self, taken: Any, manifest: Any, *, periodic: bool) -> None:
         if self._ends is FULL and periodic:
-            self.unsaved, self._no_space = taken.position, FULL
+            self.unsaved, self._refused = taken.position, FULL
         elif self._ends is not None:
             raise self._ends
 
