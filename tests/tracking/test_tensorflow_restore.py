@@ -23,7 +23,7 @@ def test_restores_what_it_restores_from_its_own_checkpoint(tf_call, tmp_path, se
         assert ours["values"] == theirs["values"], name
         assert ours["changed"] > 0 or name == "users_own_classes", name
         assert theirs["matched"] == "all", name
-        # A table is said to be missing, and not passed over.
+        # A table counts as missing, and is not skipped silently.
         assert ours["matched"] == ("not all" if name == TABLES else "all"), name
 
 
